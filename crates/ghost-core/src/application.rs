@@ -1,0 +1,25 @@
+//! The use cases, one per file. Each takes the VM's lock, writes the ledger, then acts.
+
+pub mod create_vm;
+pub mod delete_vm;
+pub mod limits;
+pub mod list_vms;
+pub mod reconcile;
+pub mod registry;
+pub mod start_vm;
+pub mod stop_vm;
+pub mod undo;
+pub mod vm_status;
+pub mod wait;
+pub mod watch;
+
+pub use create_vm::{CreateVm, CreatedVm};
+pub use delete_vm::DeleteVm;
+pub use limits::{Limits, OnAddressTimeout};
+pub use list_vms::{ListVms, Page, PageRequest};
+pub use reconcile::Reconcile;
+pub use registry::Registry;
+pub use start_vm::{StartVm, Started};
+pub use stop_vm::{StopMode, StopVm, Stopped};
+pub use vm_status::VmStatusQuery;
+pub use watch::Watcher;

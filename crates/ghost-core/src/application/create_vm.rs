@@ -1,0 +1,245 @@
+//! CreateVM (FR1.1). Invariant: a VM is complete or absent; a client that leaves changes nothing.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::limits::{Limits, OnAddressTimeout};
+use super::registry::{Admitted, Outcome, Registry, Ticket};
+use super::undo::Making;
+use super::wait::{self, Fresh, within};
+use crate::domain::{
+    AppError, BaseImage, Budget, Capacity, Desired, ErrorKind, FieldViolation, Gib, PowerState,
+    Step, VmId, VmRecord, VmSpec, VmStage, VmStatus,
+};
+use crate::ports::{DomainSpec, Lease, Ports, SeedSpec};
+
+/// How many lines of the guest's console an error shows.
+const CONSOLE_LINES: usize = 20;
+
+/// A VM that exists now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreatedVm {
+    /// Its id.
+    pub id: VmId,
+    /// The address that is its own for life.
+    pub address: Option<Ipv4Addr>,
+    /// `Running`, or `Error` if it was kept without an address.
+    pub status: VmStatus,
+    /// Why it is in `Error`.
+    pub failure: Option<String>,
+}
+
+impl CreatedVm {
+    fn of(record: &VmRecord) -> Self {
+        let VmStage::Ready { failure: Some(failure), .. } = &record.stage else {
+            return Self {
+                id: record.id,
+                address: record.address,
+                status: VmStatus::Running,
+                failure: None,
+            };
+        };
+        Self {
+            id: record.id,
+            address: record.address,
+            status: VmStatus::Error,
+            failure: Some(failure.clone()),
+        }
+    }
+}
+
+/// The use case.
+#[derive(Debug)]
+pub struct CreateVm {
+    ports: Ports,
+    registry: Arc<Registry>,
+    limits: Limits,
+}
+
+impl CreateVm {
+    /// `limits` also says what is reserved for the owner.
+    #[must_use]
+    pub fn new(ports: Ports, registry: Arc<Registry>, limits: Limits) -> Self {
+        Self { ports, registry, limits }
+    }
+
+    /// Makes, starts and awaits the VM. The same `request_id` again gives the same VM.
+    ///
+    /// # Errors
+    /// See [`Registry::admit`]; after that whatever a port says, or `NETWORK_ERROR` if the guest
+    /// took no address in time. In every case everything has been taken back, or the VM is left
+    /// in status `deleting` and the error says so.
+    pub async fn run(&self, spec: VmSpec) -> Result<CreatedVm, AppError> {
+        let budget = self.budget().await?;
+        let record = VmRecord::creating(VmId::generate(), &spec, self.ports.clock.now());
+        match self.registry.admit(record.clone(), &budget)? {
+            Admitted::New(ticket) => self.create(&spec, record, ticket).await,
+            Admitted::Same(id, outcome) => self.join(id, outcome).await,
+        }
+    }
+
+    async fn budget(&self) -> Result<Budget, AppError> {
+        let host = self.ports.host.facts().await?;
+        let pool = self.ports.storage.space().await?;
+        let capacity =
+            Capacity { cpus: host.cpus, ram: host.ram, disk: pool.total, disk_free: pool.free };
+        Ok(Budget {
+            capacity,
+            reserved: self.limits.reserved.of(&capacity),
+            overcommit: self.limits.overcommit,
+        })
+    }
+
+    async fn join(
+        &self,
+        id: VmId,
+        mut outcome: watch::Receiver<Outcome>,
+    ) -> Result<CreatedVm, AppError> {
+        // A sender that is gone without a word belongs to a VM that an earlier process made.
+        if let Ok(told) = outcome.wait_for(Option::is_some).await
+            && let Some(Err(failed)) = &*told
+        {
+            return Err(failed.repeat());
+        }
+        let view = self.registry.view(&crate::domain::VmRef::Id(id))?;
+        Ok(CreatedVm::of(&view.record))
+    }
+
+    async fn create(
+        &self,
+        spec: &VmSpec,
+        record: VmRecord,
+        ticket: Ticket,
+    ) -> Result<CreatedVm, AppError> {
+        let mut making = Making::new(&self.ports, &self.registry, record);
+        let result = match self.make(spec, &mut making).await {
+            Ok(created) => Ok(created),
+            Err(error) => Err(take_back(making, error).await),
+        };
+        ticket.announce(result.as_ref().map(Clone::clone).map_err(|e| Arc::new(e.repeat())));
+        result.map_err(|error| {
+            error.with("vm_name", &spec.name).with("template", &spec.template.name)
+        })
+    }
+
+    async fn make(&self, spec: &VmSpec, making: &mut Making<'_>) -> Result<CreatedVm, AppError> {
+        let id = making.record().id;
+        making.begin().await?;
+        let (image, address) = self.image_and_address(spec, making).await?;
+        let domain = self.disk_and_seed(spec, making, &image, address).await?;
+        making.about_to(Step::Domain).await?;
+        self.ports.hypervisor.define(&domain).await?;
+        self.ports.hypervisor.ensure_started(id).await?;
+        self.registry.set_power(id, Some(PowerState::Running));
+        let started_at = self.ports.clock.now();
+        making.note(|record| record.started_at = Some(started_at));
+        tracing::debug!(vm_id = %id, %address, "the guest was started; waiting for its lease");
+        let failure = match self.await_address(id).await {
+            Ok(_) => None,
+            Err(error) => Some(self.keep(error)?),
+        };
+        making.finish(VmStage::Ready { desired: Desired::Running, failure }).await?;
+        Ok(CreatedVm::of(making.record()))
+    }
+
+    async fn image_and_address(
+        &self,
+        spec: &VmSpec,
+        making: &mut Making<'_>,
+    ) -> Result<(BaseImage, Ipv4Addr), AppError> {
+        let id = making.record().id;
+        making.about_to(Step::Address).await?;
+        // Both are awaited to their end: an address that is being reserved must not be lost sight
+        // of because the image failed first.
+        let (image, address) = futures_util::future::join(
+            self.ports.images.ensure_cached(&spec.template),
+            self.ports.network.assign_address(id, &spec.name),
+        )
+        .await;
+        let (image, address) = (image?, address?);
+        making.note(|record| record.address = Some(address));
+        ensure_fits(&image, spec.shape.disk)?;
+        Ok((image, address))
+    }
+
+    async fn disk_and_seed(
+        &self,
+        spec: &VmSpec,
+        making: &mut Making<'_>,
+        image: &BaseImage,
+        address: Ipv4Addr,
+    ) -> Result<DomainSpec, AppError> {
+        let id = making.record().id;
+        making.about_to(Step::Disk).await?;
+        let disk = self.ports.storage.create_overlay(id, image, spec.shape.disk).await?;
+        making.about_to(Step::Seed).await?;
+        let seed = self.ports.seeds.build(&SeedSpec {
+            id,
+            name: spec.name.clone(),
+            default_user: spec.template.default_user.clone(),
+            ssh_keys: spec.ssh_keys.clone(),
+            user_data: spec.user_data.clone(),
+            metadata: spec.metadata.clone(),
+        })?;
+        let seed = self.ports.storage.store_seed(id, &seed).await?;
+        Ok(DomainSpec {
+            id,
+            name: spec.name.clone(),
+            shape: spec.shape,
+            disk,
+            seed,
+            address,
+            template: spec.template.name.clone(),
+            metadata: spec.metadata.clone(),
+        })
+    }
+
+    async fn await_address(&self, id: VmId) -> Result<Lease, AppError> {
+        let Ports { clock, network, .. } = &self.ports;
+        let limit = self.limits.address_timeout;
+        let lease = wait::lease(&**clock, &**network, id, Fresh::Any, self.limits.lease_poll);
+        if let Some(lease) = within(&**clock, limit, lease).await {
+            return lease;
+        }
+        let console =
+            self.ports.hypervisor.console_tail(id, CONSOLE_LINES).await.unwrap_or_default();
+        Err(AppError::new(
+            ErrorKind::AddressTimeout,
+            format!("the guest took no address within {} s", limit.as_secs()),
+        )
+        .remedy("see the guest's console in this error's metadata, or raise vm.address_timeout")
+        .with("console", console))
+    }
+
+    /// The failure as a text if the VM is to be kept with it.
+    fn keep(&self, error: AppError) -> Result<String, AppError> {
+        match (error.kind(), self.limits.on_address_timeout) {
+            (ErrorKind::AddressTimeout, OnAddressTimeout::Keep) => Ok(error.to_string()),
+            _ => Err(error),
+        }
+    }
+}
+
+async fn take_back(making: Making<'_>, error: AppError) -> AppError {
+    let name = making.record().name.clone();
+    match making.take_back().await {
+        Ok(()) => error,
+        Err(left) => {
+            tracing::error!(vm_name = %name, error = %left, "a failed create could not be taken back");
+            error.remedy(format!("what is left of it goes with: agentctl vm delete {name}"))
+        }
+    }
+}
+
+fn ensure_fits(image: &BaseImage, disk: Gib) -> Result<(), AppError> {
+    if image.virtual_size <= disk.bytes() {
+        return Ok(());
+    }
+    let needed = image.virtual_size.0.div_ceil(Gib::BYTES);
+    Err(AppError::validation(vec![FieldViolation {
+        field: "disk_gb".into(),
+        problem: format!("must be at least {needed}: the template's image is that large"),
+    }]))
+}

@@ -1,0 +1,38 @@
+//! DeleteVM (FR1.2). Invariant: a delete converges: repeated, it goes on where it failed.
+
+use std::sync::Arc;
+
+use super::registry::Registry;
+use super::undo;
+use crate::domain::{AppError, Step, VmRecord, VmRef, VmStage};
+use crate::ports::Ports;
+
+/// The use case.
+#[derive(Debug)]
+pub struct DeleteVm {
+    ports: Ports,
+    registry: Arc<Registry>,
+}
+
+impl DeleteVm {
+    /// Over these ports.
+    #[must_use]
+    pub fn new(ports: Ports, registry: Arc<Registry>) -> Self {
+        Self { ports, registry }
+    }
+
+    /// Cuts the VM's power and removes everything that was made for it.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, `CONFLICT` (busy), or what a port says; the VM is then in status `deleting`
+    /// and the delete can be repeated.
+    pub async fn run(&self, vm: &VmRef) -> Result<(), AppError> {
+        let (_operation, record) = self.registry.begin(vm)?;
+        let deleting = VmRecord { stage: VmStage::Deleting, ..(*record).clone() };
+        self.ports.ledger.save(&deleting).await?;
+        self.registry.publish(Arc::new(deleting.clone()));
+        undo::remove(&self.ports, &self.registry, &deleting, &Step::ALL)
+            .await
+            .map_err(|error| error.with("vm_id", record.id).with("vm_name", &record.name))
+    }
+}

@@ -1,0 +1,121 @@
+//! Taking back what was made for a VM. Invariant: nothing is removed from under a domain that may
+//! still run, so the steps are taken back newest first and the first failure ends it; a repetition
+//! goes on from there, because every step is idempotent.
+
+use std::sync::Arc;
+
+use crate::application::Registry;
+use crate::domain::{AppError, Step, VmId, VmRecord, VmStage};
+use crate::ports::Ports;
+
+/// Takes back `steps`, the newest (last) first.
+///
+/// # Errors
+/// The first step that could not be taken back; the older ones are then untouched.
+pub async fn take_back(ports: &Ports, id: VmId, steps: &[Step]) -> Result<(), AppError> {
+    for step in steps.iter().rev() {
+        match step {
+            Step::Domain => ports.hypervisor.ensure_undefined(id).await?,
+            Step::Seed => ports.storage.ensure_no_seed(id).await?,
+            Step::Disk => ports.storage.ensure_no_overlay(id).await?,
+            Step::Address => ports.network.release_address(id).await?,
+        }
+    }
+    Ok(())
+}
+
+/// Removes a VM whole: what was made for it, then its record, then its name.
+///
+/// # Errors
+/// What could not be removed; the VM then stays known as `Deleting` and can be deleted again.
+pub async fn remove(
+    ports: &Ports,
+    registry: &Registry,
+    record: &VmRecord,
+    steps: &[Step],
+) -> Result<(), AppError> {
+    let removed = async {
+        take_back(ports, record.id, steps).await?;
+        ports.ledger.ensure_removed(record.id).await
+    };
+    match removed.await {
+        Ok(()) => {
+            registry.forget(record.id);
+            Ok(())
+        }
+        Err(error) => {
+            registry.publish(Arc::new(VmRecord { stage: VmStage::Deleting, ..record.clone() }));
+            Err(error)
+        }
+    }
+}
+
+/// The record of a VM in the making, and what has to be taken back if it fails.
+///
+/// Each step is written to the ledger before it is begun, so that a new process can undo what a
+/// dead one left.
+#[derive(Debug)]
+pub struct Making<'a> {
+    ports: &'a Ports,
+    registry: &'a Registry,
+    record: VmRecord,
+    begun: Vec<Step>,
+}
+
+impl<'a> Making<'a> {
+    /// Nothing has been written or touched yet.
+    #[must_use]
+    pub fn new(ports: &'a Ports, registry: &'a Registry, record: VmRecord) -> Self {
+        Self { ports, registry, record, begun: Vec::new() }
+    }
+
+    /// Writes the first record.
+    ///
+    /// # Errors
+    /// The ledger's; it may hold the record all the same.
+    pub async fn begin(&mut self) -> Result<(), AppError> {
+        self.ports.ledger.save(&self.record).await
+    }
+
+    /// The record as it stands.
+    #[must_use]
+    pub fn record(&self) -> &VmRecord {
+        &self.record
+    }
+
+    /// Notes durably that `step` is about to be made.
+    ///
+    /// # Errors
+    /// The ledger's; the step must not be made then.
+    pub async fn about_to(&mut self, step: Step) -> Result<(), AppError> {
+        self.begun.push(step);
+        self.record.stage = VmStage::Creating { undo: self.begun.clone() };
+        self.ports.ledger.save(&self.record).await
+    }
+
+    /// Changes the record in memory; the next save writes it.
+    pub fn note(&mut self, change: impl FnOnce(&mut VmRecord)) {
+        change(&mut self.record);
+        self.registry.publish(Arc::new(self.record.clone()));
+    }
+
+    /// The VM is made: writes the final record and disarms the undo.
+    ///
+    /// # Errors
+    /// The ledger's, with the VM still armed.
+    pub async fn finish(&mut self, stage: VmStage) -> Result<(), AppError> {
+        let done = VmRecord { stage, ..self.record.clone() };
+        self.ports.ledger.save(&done).await?;
+        self.record = done;
+        self.registry.publish(Arc::new(self.record.clone()));
+        Ok(())
+    }
+
+    /// Takes everything back.
+    ///
+    /// # Errors
+    /// What could not be taken back; the VM then stays known as `Deleting`.
+    pub async fn take_back(self) -> Result<(), AppError> {
+        remove(self.ports, self.registry, &self.record, &self.begun).await
+    }
+}

@@ -1,0 +1,22 @@
+//! Facts about the host.
+
+use async_trait::async_trait;
+
+use super::PortResult;
+use crate::domain::Bytes;
+
+/// What the host has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostFacts {
+    /// Logical CPUs that are online.
+    pub cpus: u32,
+    /// Physical memory.
+    pub ram: Bytes,
+}
+
+/// The host itself.
+#[async_trait]
+pub trait Host: std::fmt::Debug + Send + Sync {
+    /// Its CPUs and memory.
+    async fn facts(&self) -> PortResult<HostFacts>;
+}

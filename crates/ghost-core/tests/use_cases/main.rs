@@ -1,0 +1,7 @@
+//! The use cases on a host in memory.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod contract;
+mod faults;
+mod rig;
+mod vm_life;

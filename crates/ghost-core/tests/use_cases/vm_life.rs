@@ -1,0 +1,242 @@
+//! What the use cases promise when nothing fails.
+
+use std::time::Duration;
+
+use crate::rig::{Rig, by_name};
+use ghost_core::application::{Limits, OnAddressTimeout, PageRequest, StopMode};
+use ghost_core::domain::{Bytes, ErrorKind, Gib, VmRef, VmStatus};
+use ghost_core::ports::HostFacts;
+use ghost_core::testing::{Guest, samples};
+
+#[tokio::test(start_paused = true)]
+async fn a_created_vm_runs_at_its_address() {
+    let rig = Rig::new();
+    let created = rig.vm("web").await.unwrap();
+    let view = rig.status.run(&VmRef::Id(created.id)).unwrap();
+    assert_eq!((created.status, view.status), (VmStatus::Running, VmStatus::Running));
+    assert_eq!(view.record.address, created.address);
+    assert!(created.address.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_vm_leaves_nothing() {
+    let rig = Rig::new();
+    rig.vm("web").await.unwrap();
+    rig.delete.run(&by_name("web")).await.unwrap();
+    rig.assert_nothing_left();
+    assert_eq!(rig.delete.run(&by_name("web")).await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stop_then_start_keeps_the_address() {
+    let rig = Rig::new();
+    let _watch = rig.watch();
+    let created = rig.vm("web").await.unwrap();
+    let stopped = rig.stop.run(&by_name("web"), StopMode::Graceful).await.unwrap();
+    assert_eq!((stopped.note, rig.status_of("web")), (None, Some("stopped")));
+    let started = rig.start.run(&by_name("web")).await.unwrap();
+    assert_eq!((started.note, rig.status_of("web")), (None, Some("running")));
+    assert_eq!(rig.status.run(&by_name("web")).unwrap().record.address, created.address);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_a_stopped_vm_and_starting_a_running_one_change_nothing() {
+    let rig = Rig::new();
+    let _watch = rig.watch();
+    rig.vm("web").await.unwrap();
+    let before = rig.world.faults.calls().len();
+    rig.start.run(&by_name("web")).await.unwrap();
+    assert_eq!(rig.world.faults.calls().len(), before);
+    rig.stop.run(&by_name("web"), StopMode::Force).await.unwrap();
+    rig.stop.run(&by_name("web"), StopMode::Graceful).await.unwrap();
+    assert!(!rig.world.faults.calls().contains(&"ask_to_power_off"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_ignores_the_question_is_cut_off_after_the_limit() {
+    let rig = Rig::new();
+    let _watch = rig.watch();
+    rig.world.guests(Guest::IgnoresPowerOff(Duration::from_secs(1)));
+    rig.vm("web").await.unwrap();
+    let before = tokio::time::Instant::now();
+    let stopped = rig.stop.run(&by_name("web"), StopMode::Graceful).await.unwrap();
+    assert!(stopped.note.unwrap().contains("within 30 s"));
+    assert_eq!(before.elapsed().as_secs(), 30);
+    assert_eq!(rig.status_of("web"), Some("stopped"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_guest_is_cut_off_at_once_because_it_cannot_hear() {
+    let rig = Rig::new();
+    let _watch = rig.watch();
+    let id = rig.vm("web").await.unwrap().id;
+    rig.world.pause(id, "I/O error");
+    rig.registry.until_power(id, &ghost_core::domain::PowerState::Paused("I/O error")).await;
+    assert_eq!(rig.status_of("web"), Some("paused"));
+    let stopped = rig.stop.run(&by_name("web"), StopMode::Graceful).await.unwrap();
+    assert!(stopped.note.unwrap().contains("I/O error"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_without_an_address_is_undone_with_its_console_in_the_error() {
+    let rig = Rig::new();
+    rig.world.guests(Guest::TakesNoAddress);
+    let error = rig.vm("web").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AddressTimeout);
+    assert!(error.context().contains(&("console", "no carrier".to_owned())));
+    rig.assert_nothing_left();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_without_an_address_is_kept_if_the_owner_wants_it() {
+    let rig = Rig::with(Limits { on_address_timeout: OnAddressTimeout::Keep, ..Limits::default() });
+    rig.world.guests(Guest::TakesNoAddress);
+    let created = rig.vm("web").await.unwrap();
+    assert_eq!(created.status, VmStatus::Error);
+    assert!(created.failure.unwrap().contains("took no address within 120 s"));
+    assert_eq!(rig.status_of("web"), Some("error"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_without_an_address_succeeds_and_says_so() {
+    let rig = Rig::new();
+    let _watch = rig.watch();
+    rig.vm("web").await.unwrap();
+    rig.stop.run(&by_name("web"), StopMode::Graceful).await.unwrap();
+    rig.world.guests(Guest::TakesNoAddress);
+    let started = rig.start.run(&by_name("web")).await.unwrap();
+    assert!(started.note.unwrap().contains("took no address"));
+    assert_eq!(rig.status_of("web"), Some("running"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_has_one_vm_whatever_its_case() {
+    let rig = Rig::new();
+    rig.vm("web").await.unwrap();
+    assert_eq!(rig.vm("WEB").await.unwrap_err().kind(), ErrorKind::NameTaken);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fifty_creates_of_one_name_at_once_make_one_vm() {
+    let rig = Rig::new();
+    let all = futures_util::future::join_all((0..50).map(|_| rig.vm("web"))).await;
+    assert_eq!(all.iter().filter(|r| r.is_ok()).count(), 1);
+    assert_eq!(rig.registry.views().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_request_gives_the_same_vm_now_and_later() {
+    let rig = Rig::new();
+    let spec = || {
+        let mut request = samples::request("web");
+        request.request_id = "r-1".to_owned();
+        ghost_core::domain::VmSpec::parse(request, &samples::catalog()).unwrap()
+    };
+    let (first, joined) =
+        futures_util::future::join(rig.create.run(spec()), rig.create.run(spec())).await;
+    let first = first.unwrap();
+    assert_eq!(joined.unwrap(), first);
+    assert_eq!(rig.create.run(spec()).await.unwrap(), first);
+
+    let restarted = Rig::on(rig.world.clone(), Limits::default());
+    restarted.reconcile.adopt().await.unwrap();
+    assert_eq!(restarted.create.run(spec()).await.unwrap(), first);
+
+    let mut other = spec();
+    other.name = "other".parse().unwrap();
+    assert_eq!(rig.create.run(other).await.unwrap_err().kind(), ErrorKind::NameTaken);
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_joined_a_failed_create_are_told_why() {
+    let rig = Rig::new();
+    rig.world.guests(Guest::TakesNoAddress);
+    let spec = || {
+        let mut spec = samples::spec("web");
+        spec.request_id = Some("r-1".parse().unwrap());
+        spec
+    };
+    let (one, two) =
+        futures_util::future::join(rig.create.run(spec()), rig.create.run(spec())).await;
+    assert_eq!(one.unwrap_err().kind(), ErrorKind::AddressTimeout);
+    assert_eq!(two.unwrap_err().kind(), ErrorKind::AddressTimeout);
+}
+
+#[tokio::test(start_paused = true)]
+async fn twenty_creates_with_room_for_ten_make_exactly_ten() {
+    let rig = Rig::new();
+    rig.world.has(HostFacts { cpus: 10, ram: Bytes(256 * Gib::BYTES) });
+    let names: Vec<String> = (0..20).map(|i| format!("vm-{i}")).collect();
+    let all = futures_util::future::join_all(names.iter().map(|name| rig.vm(name))).await;
+    assert_eq!(all.iter().filter(|r| r.is_ok()).count(), 10);
+    let refusal = all.into_iter().find_map(Result::err).unwrap();
+    assert!(
+        refusal
+            .to_string()
+            .starts_with("asked 1 vCPU, 0 available (10 − 0 reserved − 10 allocated)")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_larger_than_the_disk_is_the_callers_mistake_and_leaves_nothing() {
+    let rig = Rig::new();
+    rig.world.image_size(Bytes(11 * Gib::BYTES));
+    let error = rig.vm("web").await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "disk_gb: must be at least 11: the template's image is that large"
+    );
+    rig.assert_nothing_left();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_operation_on_a_vm_is_refused_while_the_first_is_under_way() {
+    let rig = Rig::new();
+    rig.world.faults.pause_at("define");
+    let create = rig.vm("web");
+    let meanwhile = async {
+        rig.world.faults.until_paused().await;
+        let refused = rig.delete.run(&by_name("web")).await.unwrap_err();
+        assert_eq!((refused.kind(), rig.status_of("web")), (ErrorKind::Busy, Some("creating")));
+        rig.world.faults.heal();
+    };
+    futures_util::future::join(create, meanwhile).await.0.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_is_ordered_paged_and_filtered() {
+    let rig = Rig::new();
+    let _watch = rig.watch();
+    for name in ["carl", "anna", "bert"] {
+        rig.vm(name).await.unwrap();
+    }
+    rig.stop.run(&by_name("bert"), StopMode::Force).await.unwrap();
+    let names = |size, token: &str, status| {
+        let page = rig.list.run(&PageRequest::parse(size, token, status).unwrap());
+        (
+            page.vms.iter().map(|vm| vm.record.name.to_string()).collect::<Vec<_>>().join(" "),
+            page.next,
+        )
+    };
+    assert_eq!(names(0, "", ""), ("anna bert carl".to_owned(), String::new()));
+    assert_eq!(names(2, "", ""), ("anna bert".to_owned(), "bert".to_owned()));
+    assert_eq!(names(2, "bert", ""), ("carl".to_owned(), String::new()));
+    assert_eq!(names(0, "", "stopped"), ("bert".to_owned(), String::new()));
+}
+
+#[test]
+fn every_wrong_field_of_a_list_is_reported_at_once() {
+    let error = PageRequest::parse(-1, "no such token", "sleeping").unwrap_err();
+    assert_eq!(error.violations().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn usage_comes_from_two_samples() {
+    let rig = Rig::new();
+    let _watch = rig.watch();
+    rig.vm("web").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    let view = rig.status.run(&by_name("web")).unwrap();
+    assert!((view.cpu_percent - 50.0).abs() < 0.5, "{}", view.cpu_percent);
+    assert!((view.ram_percent - 25.0).abs() < 0.1, "{}", view.ram_percent);
+}

@@ -1,0 +1,28 @@
+//! `ghost-core`'s ports that need nothing but files, the clock and a download.
+//!
+//! * [`clock`]: the system's clock.
+//! * [`host_resources`]: what the host has, read from `/proc` and `/sys`.
+//! * [`ledger_dir`]: the VMs' records, one JSON file each.
+//! * [`agent_state`]: the agent's id and a summary for people.
+//! * [`seed`]: cloud-init's NoCloud seed, an ISO 9660 image.
+//! * [`image_cache`]: base images, downloaded once and proven.
+//! * [`catalog`]: the owner's list of templates.
+
+pub mod agent_state;
+mod atomic_file;
+pub mod catalog;
+pub mod clock;
+pub mod disk_error;
+pub mod host_resources;
+pub mod image_cache;
+pub mod ledger_dir;
+pub mod seed;
+
+pub use agent_state::{AgentState, AgentStateFile};
+pub use catalog::{CatalogError, read_catalog};
+pub use clock::SystemClock;
+pub use disk_error::DiskError;
+pub use host_resources::ProcHost;
+pub use image_cache::{ImageCache, ImageError, Limits};
+pub use ledger_dir::{LedgerDir, LedgerError};
+pub use seed::NoCloudSeed;

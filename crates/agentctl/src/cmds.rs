@@ -1,0 +1,8 @@
+//! One file per noun.
+
+pub(crate) mod certs;
+pub(crate) mod completions;
+pub(crate) mod doctor;
+pub(crate) mod man;
+pub(crate) mod version;
+pub(crate) mod vm;

@@ -1,0 +1,28 @@
+//! Certificates for development and for a first agent.
+
+mod files;
+mod init;
+mod issue;
+mod show;
+
+use clap::Subcommand;
+
+use crate::cli::Global;
+use crate::errors::{Exit, Failure};
+
+/// What to do with certificates.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a development CA with a certificate for an agent and one for an operator.
+    Init(init::Init),
+    /// Show subject, names and validity of the certificates in a file.
+    Show(show::Show),
+}
+
+/// Runs one verb.
+pub(crate) fn run(command: Command, global: &Global) -> Result<Exit, Failure> {
+    match command {
+        Command::Init(args) => init::run(args, global),
+        Command::Show(args) => show::run(&args, global),
+    }
+}

@@ -1,0 +1,145 @@
+//! Invariant: a create always carries a request id, so that repeating it can never make a second VM.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use ghost_proto::agentpb::{CreateVmRequest, GetVmStatusRequest};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{CREATE_LIMIT, READ_LIMIT, inputs};
+use crate::cli::Global;
+use crate::connect::{self, Agent};
+use crate::errors::{Exit, Failure};
+use crate::output;
+use crate::progress::Progress;
+
+/// Options of `vm create`.
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// 3 to 63 characters: lower-case letters, digits and hyphens; unique on the agent.
+    name: String,
+    /// Virtual CPUs, 1 to 32.
+    #[arg(long, default_value_t = 1, value_name = "COUNT", allow_negative_numbers = true)]
+    vcpu: i32,
+    /// Memory in GiB, 1 to 128.
+    #[arg(long, default_value = "1", value_name = "GIB", value_parser = inputs::parse_gib, allow_negative_numbers = true)]
+    ram: i32,
+    /// Disk in GiB, 10 to 1000, not smaller than the template's image.
+    #[arg(long, default_value = "10", value_name = "GIB", value_parser = inputs::parse_gib, allow_negative_numbers = true)]
+    disk: i32,
+    /// A template of the agent's catalogue, such as debian-12.
+    #[arg(long, value_name = "NAME")]
+    template: String,
+    /// An OpenSSH public key, or a file of them, for the template's default user; repeatable.
+    #[arg(long, value_name = "FILE|KEY")]
+    ssh_key: Vec<String>,
+    /// cloud-config, a script or a multipart archive for cloud-init; '-' reads standard input.
+    #[arg(long, value_name = "FILE|-")]
+    user_data: Option<PathBuf>,
+    /// Remembered with the VM; repeatable.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = inputs::parse_pair)]
+    metadata: Vec<(String, String)>,
+    /// Repeat a create safely: the same id returns the same VM [default: a new UUID].
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
+}
+
+/// What `vm create` prints.
+#[derive(Debug, Serialize)]
+struct Created {
+    name: String,
+    vm_id: String,
+    status: String,
+    ip_address: String,
+    request_id: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    error: String,
+}
+
+/// Creates the VM; exit 1 when the agent kept one that does not run (`vm.keep_failed`).
+pub(super) async fn run(args: Create, global: &Global) -> Result<Exit, Failure> {
+    let request = request(args)?;
+    let (name, request_id) = (request.name.clone(), request.request_id.clone());
+    let agent = connect::connect(global).await?;
+    let call = agent.call(request, CREATE_LIMIT, |mut client, request| async move {
+        client.create_vm(request).await
+    });
+    let progress = Progress::start(&format!("creating {name}"));
+    let outcome = progress.watch(call, || seen(&agent, &name)).await;
+    progress.finish();
+    let answer = outcome.map_err(|failure| repeatable(failure, &request_id))?;
+    let created = Created {
+        name,
+        vm_id: answer.vm_id,
+        status: answer.status,
+        ip_address: answer.ip_address,
+        request_id,
+        error: answer.error,
+    };
+    global.output.print(&created, draw)?;
+    Ok(if created.status == "error" { Exit::Failed } else { Exit::Done })
+}
+
+fn request(args: Create) -> Result<CreateVmRequest, Failure> {
+    let user_data =
+        args.user_data.map(|source| inputs::user_data(&source, std::io::stdin())).transpose()?;
+    Ok(CreateVmRequest {
+        name: args.name,
+        vcpu: args.vcpu,
+        ram_gb: args.ram,
+        disk_gb: args.disk,
+        template: args.template,
+        metadata: inputs::metadata(args.metadata)?,
+        ssh_authorized_keys: inputs::ssh_keys(&args.ssh_key)?,
+        user_data: user_data.unwrap_or_default(),
+        request_id: args.request_id.unwrap_or_else(|| Uuid::new_v4().to_string()),
+    })
+}
+
+/// What the agent's cache says about the VM meanwhile; there is no finer report of the steps.
+async fn seen(agent: &Agent, name: &str) -> Option<String> {
+    let ask = GetVmStatusRequest { vm_id: name.to_owned() };
+    let vm = agent
+        .call(ask, READ_LIMIT, |mut client, ask| async move { client.get_vm_status(ask).await })
+        .await
+        .ok()?;
+    Some(match vm.ip_address.as_str() {
+        "" => format!("agent reports: {}", output::printable(&vm.status)),
+        address => format!(
+            "agent reports: {}, address {}",
+            output::printable(&vm.status),
+            output::printable(address)
+        ),
+    })
+}
+
+/// After these the agent may still be at work, or may never have heard of it.
+fn repeatable(failure: Failure, request_id: &str) -> Failure {
+    match failure.exit {
+        Exit::Unavailable | Exit::TimedOut => {
+            failure.also(&format!("to repeat it safely add --request-id {request_id}"))
+        }
+        Exit::Done
+        | Exit::Failed
+        | Exit::Usage
+        | Exit::NotFound
+        | Exit::Invalid
+        | Exit::Conflict
+        | Exit::Exhausted
+        | Exit::NotPermitted => failure,
+    }
+}
+
+fn draw(created: &Created) -> String {
+    let mut lines = vec![
+        ("name", created.name.clone()),
+        ("status", created.status.clone()),
+        ("address", created.ip_address.clone()),
+        ("id", created.vm_id.clone()),
+    ];
+    if !created.error.is_empty() {
+        lines.push(("error", created.error.clone()));
+    }
+    output::fields(&lines)
+}

@@ -1,0 +1,78 @@
+//! One VM in detail.
+
+use clap::Args;
+use ghost_proto::agentpb::{GetVmStatusRequest, GetVmStatusResponse};
+use serde::Serialize;
+
+use super::READ_LIMIT;
+use crate::cli::Global;
+use crate::connect;
+use crate::errors::{Exit, Failure};
+use crate::output;
+
+/// Options of `vm status`.
+#[derive(Debug, Args)]
+pub(crate) struct VmStatus {
+    /// The VM's name or id.
+    vm: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Detail {
+    vm_id: String,
+    name: String,
+    status: String,
+    vcpu: i32,
+    ram_gb: i32,
+    disk_gb: i32,
+    ip_address: String,
+    uptime_seconds: i64,
+    cpu_usage_percent: f32,
+    ram_usage_percent: f32,
+}
+
+impl From<GetVmStatusResponse> for Detail {
+    fn from(vm: GetVmStatusResponse) -> Self {
+        Self {
+            vm_id: vm.vm_id,
+            name: vm.name,
+            status: vm.status,
+            vcpu: vm.vcpu,
+            ram_gb: vm.ram_gb,
+            disk_gb: vm.disk_gb,
+            ip_address: vm.ip_address,
+            uptime_seconds: vm.uptime_seconds,
+            cpu_usage_percent: vm.cpu_usage_percent,
+            ram_usage_percent: vm.ram_usage_percent,
+        }
+    }
+}
+
+/// Prints the VM.
+pub(super) async fn run(args: VmStatus, global: &Global) -> Result<Exit, Failure> {
+    let agent = connect::connect(global).await?;
+    let ask = GetVmStatusRequest { vm_id: args.vm };
+    let vm = agent
+        .call(ask, READ_LIMIT, |mut client, ask| async move { client.get_vm_status(ask).await })
+        .await?;
+    global.output.print(&Detail::from(vm), draw)?;
+    Ok(Exit::Done)
+}
+
+fn draw(vm: &Detail) -> String {
+    let mut lines = vec![
+        ("name", vm.name.clone()),
+        ("status", vm.status.clone()),
+        ("address", if vm.ip_address.is_empty() { "-".to_owned() } else { vm.ip_address.clone() }),
+        ("id", vm.vm_id.clone()),
+        ("size", format!("{} vCPU, {} GiB memory, {} GiB disk", vm.vcpu, vm.ram_gb, vm.disk_gb)),
+    ];
+    if let Some(up) = u64::try_from(vm.uptime_seconds).ok().filter(|up| *up > 0) {
+        lines.push(("up", output::duration(up)));
+        lines.push((
+            "used",
+            format!("{:.1} % CPU, {:.1} % memory", vm.cpu_usage_percent, vm.ram_usage_percent),
+        ));
+    }
+    output::fields(&lines)
+}

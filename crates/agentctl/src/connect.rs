@@ -1,0 +1,149 @@
+//! Invariant: one run uses one connection, made here, either to a unix socket that the operating
+//! system guards or over TLS 1.3 with both sides proven; there is no third way.
+
+mod stream;
+mod target;
+mod tls;
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ghost_proto::agentpb::agent_service_client::AgentServiceClient;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Response, Status};
+use tower::service_fn;
+
+use crate::cli::{Connection, Global};
+use crate::errors::{Exit, Failure, from_status, from_tls};
+pub(crate) use stream::TlsVerdict;
+use stream::{Stream, Watched};
+pub(crate) use target::Target;
+
+/// An agent that does not accept a connection within this time is unreachable.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// A create waits for minutes without traffic: pings show when the agent's host is gone.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_LIMIT: Duration = Duration::from_secs(10);
+/// An error carries the guest's last console lines in its trailers; hyper's default is 16 KiB.
+const MAX_HEADER_BYTES: u32 = 256 * 1024;
+
+/// A connected agent.
+#[derive(Debug, Clone)]
+pub(crate) struct Agent {
+    client: AgentServiceClient<Channel>,
+    target: Arc<Target>,
+    verdict: TlsVerdict,
+    timeout: Option<Duration>,
+}
+
+/// Connects as the command line says.
+///
+/// # Errors
+/// Exit 2 for options that contradict each other or unreadable certificates, 7 when nobody answers, 9 when
+/// the socket may not be opened or a certificate is refused.
+pub(crate) async fn connect(global: &Global) -> Result<Agent, Failure> {
+    let target = Target::choose(&global.connection, |name| std::env::var(name).ok())?;
+    let limit = global.timeout.unwrap_or(CONNECT_LIMIT).min(CONNECT_LIMIT);
+    let verdict: TlsVerdict = Arc::new(Mutex::new(None));
+    let stream = match timeout(limit, dial(&target, &global.connection, &verdict)).await {
+        Ok(stream) => stream?,
+        Err(_) => return Err(target.silent(limit)),
+    };
+    let channel = speak_http2(stream).await.map_err(|error| {
+        from_tls::verdict(&verdict, &target)
+            .unwrap_or_else(|| from_status::broken_connection(&error, &target))
+    })?;
+    let client = AgentServiceClient::new(channel);
+    Ok(Agent { client, target: Arc::new(target), verdict, timeout: global.timeout })
+}
+
+async fn dial(
+    target: &Target,
+    options: &Connection,
+    verdict: &TlsVerdict,
+) -> Result<Stream, Failure> {
+    match target {
+        Target::Socket(path) => {
+            let stream = UnixStream::connect(path).await.map_err(|error| target.refused(&error))?;
+            Ok(Stream::Unix(stream))
+        }
+        Target::Remote(remote) => {
+            let config = tls::client_config(options)?;
+            let tcp = TcpStream::connect((remote.host.as_str(), remote.port))
+                .await
+                .map_err(|error| target.refused(&error))?;
+            // Requests are small and each is waited for: a delay would only add to the round trip.
+            let _ = tcp.set_nodelay(true);
+            let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+            let tls = connector
+                .connect(remote.name.clone(), tcp)
+                .await
+                .map_err(|error| from_tls::handshake(&error, target))?;
+            Ok(Stream::Tls(Box::new(Watched::new(tls, Arc::clone(verdict)))))
+        }
+    }
+}
+
+async fn speak_http2(stream: Stream) -> Result<Channel, tonic::transport::Error> {
+    let mut stream = Some(TokioIo::new(stream));
+    let once = service_fn(move |_: Uri| {
+        let stream = stream.take();
+        async move { stream.ok_or_else(|| io::Error::other("the agent hung up")) }
+    });
+    // The authority names no host: who the agent is was proven below HTTP.
+    Endpoint::from_static("http://agent.ghost")
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_LIMIT)
+        .keep_alive_while_idle(true)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .connect_with_connector(once)
+        .await
+}
+
+impl Agent {
+    /// The agent as messages name it, such as `ghost-agent at /run/ghost/agent.sock`.
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Sends `message` by `rpc`; the agent learns the deadline, `--timeout` or else `default`.
+    ///
+    /// # Errors
+    /// What the agent answered, or 7 when the connection broke, or 8 when the time is over.
+    pub(crate) async fn call<M, A, F>(
+        &self,
+        message: M,
+        default: Duration,
+        rpc: impl FnOnce(AgentServiceClient<Channel>, tonic::Request<M>) -> F,
+    ) -> Result<A, Failure>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let limit = self.timeout.unwrap_or(default);
+        let mut request = tonic::Request::new(message);
+        request.set_timeout(limit);
+        match timeout(limit, rpc(self.client.clone(), request)).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(self.failure(&status, limit)),
+            Err(_) => Err(from_status::timed_out(limit)),
+        }
+    }
+
+    fn failure(&self, status: &Status, limit: Duration) -> Failure {
+        let refused = if from_status::is_from_agent(status) {
+            None
+        } else {
+            from_tls::verdict(&self.verdict, &self.target)
+        };
+        refused.unwrap_or_else(|| from_status::failure(status, limit, &self.target))
+    }
+}
+
+/// The failure of a connection attempt, if any, in words for `target`; see [`Target::refused`].
+pub(crate) fn unavailable(message: String, remedy: &str) -> Failure {
+    Failure::new(Exit::Unavailable, message).remedy(remedy)
+}

@@ -1,0 +1,143 @@
+//! Invariant: an answer is written whole, in the chosen [`Format`]; a reader that hangs up (`| head`)
+//! is no failure.
+
+use std::io::{self, Write as _};
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::errors::Failure;
+
+/// How answers are printed; errors follow it too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// One JSON document.
+    Json,
+    /// One YAML document.
+    Yaml,
+}
+
+impl Format {
+    /// `value` as a document that ends with a line feed, or `None` for [`Format::Table`].
+    pub(crate) fn document<T: Serialize>(self, value: &T) -> Result<Option<String>, Failure> {
+        let broken = |error: &dyn std::fmt::Display| {
+            Failure::local(format!("cannot print the answer: {error}"))
+        };
+        let mut text = match self {
+            Self::Table => return Ok(None),
+            Self::Json => serde_json::to_string_pretty(value).map_err(|error| broken(&error))?,
+            Self::Yaml => serde_saphyr::to_string(value).map_err(|error| broken(&error))?,
+        };
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        Ok(Some(text))
+    }
+
+    /// Prints `value`, for people as `table` draws it.
+    pub(crate) fn print<T: Serialize>(
+        self,
+        value: &T,
+        table: impl FnOnce(&T) -> String,
+    ) -> Result<(), Failure> {
+        match self.document(value)? {
+            Some(text) => emit(&text),
+            None => emit(&table(value)),
+        }
+    }
+}
+
+/// Writes `text` to standard output; colours only reach a terminal.
+pub(crate) fn emit(text: &str) -> Result<(), Failure> {
+    let mut out = anstream::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::local(format!("cannot write to standard output: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// `text` without control characters: what comes from a guest or an agent must not command the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// Columns two blanks apart, as wide as their widest cell, under `head`; the last one unpadded.
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> =
+        std::iter::once(head.iter().map(|cell| (*cell).to_owned()).collect())
+            .chain(rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()))
+            .collect();
+    let widths: Vec<usize> = (0..head.len())
+        .map(|column| {
+            rows.iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
+    let mut text = String::new();
+    for row in &rows {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// `name  value` lines, the values aligned.
+pub(crate) fn fields(fields: &[(&str, String)]) -> String {
+    let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    fields.iter().map(|(name, value)| format!("{name:<width$}  {}\n", printable(value))).collect()
+}
+
+/// Seconds as people say them: `42 s`, `3 min 5 s`, `2 h 0 min`, `5 d 3 h`.
+pub(crate) fn duration(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+        86_400.. => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_nothing_trails() {
+        let rows = [
+            vec!["web".to_owned(), "running".to_owned()],
+            vec!["database".to_owned(), String::new()],
+        ];
+        assert_eq!(
+            table(&["NAME", "STATUS"], &rows),
+            "NAME      STATUS\nweb       running\ndatabase\n"
+        );
+    }
+
+    #[test]
+    fn an_answer_cannot_forge_a_line_of_the_table() {
+        let text = table(&["NAME"], &[vec!["a\nb\u{1b}[31m".to_owned()]]);
+        assert_eq!(text, "NAME\na\u{fffd}b\u{fffd}[31m\n");
+    }
+
+    #[test]
+    fn durations_read_like_speech() {
+        for (seconds, text) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min 0 s"),
+            (7199, "1 h 59 min"),
+            (100_000, "1 d 3 h"),
+        ] {
+            assert_eq!(duration(seconds), text);
+        }
+    }
+}

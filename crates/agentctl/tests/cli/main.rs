@@ -1,0 +1,13 @@
+//! The real `agentctl` binary against an agent that runs in this process and speaks the real wire
+//! contract, over a unix socket and over mutual TLS.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod certs;
+mod fake_agent;
+mod faults;
+mod local;
+mod run;
+mod terminal;
+mod tls;
+mod vm;

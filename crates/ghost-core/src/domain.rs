@@ -17,6 +17,6 @@ pub use resources::{
 };
 pub use validation::Invalid;
 pub use vm::{
-    Desired, Observed, PowerState, Step, VmRecord, VmRequest, VmShape, VmSpec, VmStage, VmStatus,
-    VmView,
+    Desired, Observed, PowerState, Sighting, Step, VmRecord, VmRequest, VmShape, VmSpec, VmStage,
+    VmStatus, VmView,
 };

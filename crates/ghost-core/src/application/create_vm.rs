@@ -1,6 +1,7 @@
 //! CreateVM (FR1.1). Invariant: a VM is complete or absent; a client that leaves changes nothing.
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -11,7 +12,7 @@ use super::undo::Making;
 use super::wait::{self, Fresh, within};
 use crate::domain::{
     AppError, BaseImage, Budget, Capacity, Desired, ErrorKind, FieldViolation, Gib, PowerState,
-    Step, VmId, VmRecord, VmSpec, VmStage, VmStatus,
+    Sighting, Step, VmId, VmRecord, VmRef, VmSpec, VmStage, VmStatus,
 };
 use crate::ports::{DomainSpec, Lease, Ports, SeedSpec};
 
@@ -103,7 +104,7 @@ impl CreateVm {
         {
             return Err(failed.repeat());
         }
-        let view = self.registry.view(&crate::domain::VmRef::Id(id))?;
+        let view = self.registry.view(&VmRef::Id(id))?;
         Ok(CreatedVm::of(&view.record))
     }
 
@@ -126,55 +127,39 @@ impl CreateVm {
 
     async fn make(&self, spec: &VmSpec, making: &mut Making<'_>) -> Result<CreatedVm, AppError> {
         let id = making.record().id;
-        making.begin().await?;
-        let (image, address) = self.image_and_address(spec, making).await?;
-        let domain = self.disk_and_seed(spec, making, &image, address).await?;
-        making.about_to(Step::Domain).await?;
-        self.ports.hypervisor.define(&domain).await?;
+        making.about_to(&[Step::Address, Step::Disk, Step::Seed]).await?;
+        // libvirt takes half a second to reserve an address, so the rest is made meanwhile. Both are
+        // awaited to their end: nothing that is being made must be lost sight of because the other
+        // failed first.
+        let (address, volumes) = futures_util::future::join(
+            self.ports.network.assign_address(id, &spec.name),
+            self.volumes(spec, id),
+        )
+        .await;
+        let (address, volumes) = (address?, volumes?);
+        making.note(|record| record.address = Some(address));
+        making.about_to(&[Step::Domain]).await?;
+        self.ports.hypervisor.define(&domain(spec, id, volumes, address)).await?;
         self.ports.hypervisor.ensure_started(id).await?;
-        self.registry.set_power(id, Some(PowerState::Running));
+        self.registry.see(id, Sighting::Power(PowerState::Running));
         let started_at = self.ports.clock.now();
         making.note(|record| record.started_at = Some(started_at));
         tracing::debug!(vm_id = %id, %address, "the guest was started; waiting for its lease");
         let failure = match self.await_address(id).await {
-            Ok(_) => None,
+            Ok(lease) => {
+                tracing::debug!(vm_id = %id, address = %lease.address, "the guest has its lease");
+                None
+            }
             Err(error) => Some(self.keep(error)?),
         };
         making.finish(VmStage::Ready { desired: Desired::Running, failure }).await?;
         Ok(CreatedVm::of(making.record()))
     }
 
-    async fn image_and_address(
-        &self,
-        spec: &VmSpec,
-        making: &mut Making<'_>,
-    ) -> Result<(BaseImage, Ipv4Addr), AppError> {
-        let id = making.record().id;
-        making.about_to(Step::Address).await?;
-        // Both are awaited to their end: an address that is being reserved must not be lost sight
-        // of because the image failed first.
-        let (image, address) = futures_util::future::join(
-            self.ports.images.ensure_cached(&spec.template),
-            self.ports.network.assign_address(id, &spec.name),
-        )
-        .await;
-        let (image, address) = (image?, address?);
-        making.note(|record| record.address = Some(address));
+    async fn volumes(&self, spec: &VmSpec, id: VmId) -> Result<Volumes, AppError> {
+        let image = self.ports.images.ensure_cached(&spec.template).await?;
         ensure_fits(&image, spec.shape.disk)?;
-        Ok((image, address))
-    }
-
-    async fn disk_and_seed(
-        &self,
-        spec: &VmSpec,
-        making: &mut Making<'_>,
-        image: &BaseImage,
-        address: Ipv4Addr,
-    ) -> Result<DomainSpec, AppError> {
-        let id = making.record().id;
-        making.about_to(Step::Disk).await?;
-        let disk = self.ports.storage.create_overlay(id, image, spec.shape.disk).await?;
-        making.about_to(Step::Seed).await?;
+        let disk = self.ports.storage.create_overlay(id, &image, spec.shape.disk).await?;
         let seed = self.ports.seeds.build(&SeedSpec {
             id,
             name: spec.name.clone(),
@@ -184,16 +169,7 @@ impl CreateVm {
             metadata: spec.metadata.clone(),
         })?;
         let seed = self.ports.storage.store_seed(id, &seed).await?;
-        Ok(DomainSpec {
-            id,
-            name: spec.name.clone(),
-            shape: spec.shape,
-            disk,
-            seed,
-            address,
-            template: spec.template.name.clone(),
-            metadata: spec.metadata.clone(),
-        })
+        Ok(Volumes { disk, seed })
     }
 
     async fn await_address(&self, id: VmId) -> Result<Lease, AppError> {
@@ -219,6 +195,25 @@ impl CreateVm {
             (ErrorKind::AddressTimeout, OnAddressTimeout::Keep) => Ok(error.to_string()),
             _ => Err(error),
         }
+    }
+}
+
+/// The absolute paths of a VM's volumes.
+struct Volumes {
+    disk: PathBuf,
+    seed: PathBuf,
+}
+
+fn domain(spec: &VmSpec, id: VmId, volumes: Volumes, address: Ipv4Addr) -> DomainSpec {
+    DomainSpec {
+        id,
+        name: spec.name.clone(),
+        shape: spec.shape,
+        disk: volumes.disk,
+        seed: volumes.seed,
+        address,
+        template: spec.template.name.clone(),
+        metadata: spec.metadata.clone(),
     }
 }
 

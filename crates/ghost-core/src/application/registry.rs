@@ -12,8 +12,8 @@ use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 use super::create_vm::CreatedVm;
 use crate::domain::{
-    Allocation, AppError, Budget, ErrorKind, Observed, PowerState, VmId, VmRecord, VmRef, VmStatus,
-    VmView,
+    Allocation, AppError, Budget, ErrorKind, Observed, PowerState, Sighting, VmId, VmRecord, VmRef,
+    VmStatus, VmView,
 };
 
 /// How a create ended, for those who joined it.
@@ -54,7 +54,7 @@ pub enum Admitted {
 #[derive(Debug)]
 struct Entry {
     record: Arc<VmRecord>,
-    power: Option<PowerState>,
+    seen: Sighting,
     sample: Option<Sample>,
     view: watch::Sender<Arc<VmView>>,
     lock: Arc<Mutex<()>>,
@@ -72,12 +72,12 @@ struct Sample {
 
 impl Entry {
     fn new(record: Arc<VmRecord>, outcome: watch::Receiver<Outcome>) -> Self {
-        let view = watch::Sender::new(Arc::new(view_of(&record, None, None)));
-        Self { record, power: None, sample: None, view, lock: Arc::default(), outcome }
+        let view = watch::Sender::new(Arc::new(view_of(&record, &Sighting::Never, None)));
+        Self { record, seen: Sighting::Never, sample: None, view, lock: Arc::default(), outcome }
     }
 
     fn refresh(&self) {
-        let view = view_of(&self.record, self.power.as_ref(), self.sample.as_ref());
+        let view = view_of(&self.record, &self.seen, self.sample.as_ref());
         self.view.send_if_modified(|old| {
             let changed = **old != view;
             if changed {
@@ -88,10 +88,10 @@ impl Entry {
     }
 }
 
-fn view_of(record: &Arc<VmRecord>, power: Option<&PowerState>, sample: Option<&Sample>) -> VmView {
+fn view_of(record: &Arc<VmRecord>, seen: &Sighting, sample: Option<&Sample>) -> VmView {
     VmView {
         record: Arc::clone(record),
-        status: VmStatus::of(&record.stage, power),
+        status: VmStatus::of(&record.stage, seen),
         cpu_percent: sample.map_or(0.0, |s| s.cpu_percent),
         ram_percent: sample.map_or(0.0, |s| s.ram_percent),
     }
@@ -166,7 +166,7 @@ impl Registry {
     /// Returns once the VM's power is `wanted`, or the VM is gone.
     pub async fn until_power(&self, id: VmId, wanted: &PowerState) {
         let Some(mut views) = self.read().get(&id).map(|e| e.view.subscribe()) else { return };
-        while self.read().get(&id).is_some_and(|e| e.power.as_ref() != Some(wanted)) {
+        while self.read().get(&id).is_some_and(|e| e.seen.power() != Some(wanted)) {
             if views.changed().await.is_err() {
                 return;
             }
@@ -176,7 +176,7 @@ impl Registry {
     /// What libvirt last said of the VM's power.
     #[must_use]
     pub fn power(&self, id: VmId) -> Option<PowerState> {
-        self.read().get(&id).and_then(|e| e.power.clone())
+        self.read().get(&id).and_then(|e| e.seen.power().cloned())
     }
 
     /// Shows readers a changed record; unknown VMs are ignored.
@@ -184,13 +184,13 @@ impl Registry {
         self.change(record.id, |entry| entry.record = record);
     }
 
-    /// Takes in what libvirt says of a VM's power; `None` if it has no such domain.
-    pub fn set_power(&self, id: VmId, power: Option<PowerState>) {
+    /// Takes in what libvirt says of a VM's domain.
+    pub fn see(&self, id: VmId, seen: Sighting) {
         self.change(id, |entry| {
-            if power != Some(PowerState::Running) {
+            if seen != Sighting::Power(PowerState::Running) {
                 entry.sample = None;
             }
-            entry.power = power;
+            entry.seen = seen;
         });
     }
 
@@ -198,8 +198,8 @@ impl Registry {
     pub fn resync(&self, observed: &[Observed]) {
         let ids: Vec<VmId> = self.read().keys().copied().collect();
         for id in ids {
-            let power = observed.iter().find(|o| o.id == id).map(|o| o.power.clone());
-            self.set_power(id, power);
+            let found = observed.iter().find(|o| o.id == id);
+            self.see(id, found.map_or(Sighting::NoDomain, |o| Sighting::Power(o.power.clone())));
         }
     }
 
@@ -207,7 +207,7 @@ impl Registry {
     pub fn sampled(&self, at: Duration, observed: &[Observed]) {
         for one in observed {
             self.change(one.id, |entry| {
-                if entry.power == Some(PowerState::Running) {
+                if entry.seen.power() == Some(&PowerState::Running) {
                     entry.sample = Some(next_sample(entry, at, one));
                 }
             });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::limits::Limits;
 use super::registry::Registry;
 use super::wait::{self, Fresh, within};
-use crate::domain::{AppError, Desired, ErrorKind, PowerState, VmRecord, VmRef, VmStage};
+use crate::domain::{AppError, Desired, ErrorKind, PowerState, Sighting, VmRecord, VmRef, VmStage};
 use crate::ports::Ports;
 
 /// A VM that runs.
@@ -61,7 +61,7 @@ impl StartVm {
             return Err(error);
         }
         self.registry.publish(Arc::new(running));
-        self.registry.set_power(record.id, Some(PowerState::Running));
+        self.registry.see(record.id, Sighting::Power(PowerState::Running));
         let lease = wait::lease(&**clock, &**network, record.id, fresh, self.limits.lease_poll);
         let note = match within(&**clock, self.limits.address_timeout, lease).await {
             Some(Ok(_)) => None,

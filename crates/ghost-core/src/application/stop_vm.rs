@@ -6,7 +6,7 @@ use super::limits::Limits;
 use super::registry::Registry;
 use super::start_vm::ensure_ready;
 use super::wait::within;
-use crate::domain::{AppError, Desired, PowerState, VmId, VmRecord, VmRef, VmStage};
+use crate::domain::{AppError, Desired, PowerState, Sighting, VmId, VmRecord, VmRef, VmStage};
 use crate::ports::Ports;
 
 /// How a VM is to be stopped.
@@ -79,7 +79,7 @@ impl StopVm {
             }
         };
         self.ports.hypervisor.ensure_off(id).await?;
-        self.registry.set_power(id, Some(PowerState::Off));
+        self.registry.see(id, Sighting::Power(PowerState::Off));
         Ok(note)
     }
 }

@@ -69,26 +69,18 @@ impl<'a> Making<'a> {
         Self { ports, registry, record, begun: Vec::new() }
     }
 
-    /// Writes the first record.
-    ///
-    /// # Errors
-    /// The ledger's; it may hold the record all the same.
-    pub async fn begin(&mut self) -> Result<(), AppError> {
-        self.ports.ledger.save(&self.record).await
-    }
-
     /// The record as it stands.
     #[must_use]
     pub fn record(&self) -> &VmRecord {
         &self.record
     }
 
-    /// Notes durably that `step` is about to be made.
+    /// Notes durably that `steps` are about to be made, at once or in that order.
     ///
     /// # Errors
-    /// The ledger's; the step must not be made then.
-    pub async fn about_to(&mut self, step: Step) -> Result<(), AppError> {
-        self.begun.push(step);
+    /// The ledger's; the steps must not be made then. The ledger may hold them all the same.
+    pub async fn about_to(&mut self, steps: &[Step]) -> Result<(), AppError> {
+        self.begun.extend_from_slice(steps);
         self.record.stage = VmStage::Creating { undo: self.begun.clone() };
         self.ports.ledger.save(&self.record).await
     }

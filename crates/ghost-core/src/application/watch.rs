@@ -10,6 +10,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::reconcile::Reconcile;
 use super::registry::Registry;
 use super::wait::within;
+use crate::domain::Sighting;
 use crate::ports::{HypervisorEvent, Ports};
 
 /// Follows the hypervisor until it is dropped.
@@ -55,9 +56,9 @@ impl Watcher {
         match event {
             HypervisorEvent::Power(id, power) => {
                 tracing::debug!(vm_id = %id, ?power, "power changed");
-                self.registry.set_power(id, Some(power));
+                self.registry.see(id, Sighting::Power(power));
             }
-            HypervisorEvent::Undefined(id) => self.registry.set_power(id, None),
+            HypervisorEvent::Undefined(id) => self.registry.see(id, Sighting::NoDomain),
             HypervisorEvent::Connected => self.resync().await,
             HypervisorEvent::Disconnected(why) => {
                 tracing::warn!(why, "lost libvirt; guests are not affected, reconnecting");

@@ -242,6 +242,29 @@ pub enum PowerState {
     Crashed,
 }
 
+/// What is known of a VM's domain.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Sighting {
+    /// Nothing: libvirt has not been asked since the agent was started.
+    #[default]
+    Never,
+    /// libvirt has no such domain.
+    NoDomain,
+    /// Its power, when libvirt last told it.
+    Power(PowerState),
+}
+
+impl Sighting {
+    /// The power, where it is known.
+    #[must_use]
+    pub const fn power(&self) -> Option<&PowerState> {
+        match self {
+            Self::Never | Self::NoDomain => None,
+            Self::Power(power) => Some(power),
+        }
+    }
+}
+
 /// What libvirt says of one domain, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
@@ -290,20 +313,25 @@ impl VmStatus {
         }
     }
 
-    /// The status of a recorded VM whose domain was last seen in `power`; `None` if libvirt has
-    /// no such domain.
+    /// The status of a recorded VM whose domain was last seen like that. One that was not seen yet
+    /// is taken to be what it shall be.
     #[must_use]
-    pub fn of(stage: &VmStage, power: Option<&PowerState>) -> Self {
-        match (stage, power) {
-            (VmStage::Creating { .. }, _) => Self::Creating,
-            (VmStage::Deleting, _) => Self::Deleting,
-            (VmStage::Ready { failure: Some(_), .. }, _) => Self::Error,
-            (VmStage::Ready { failure: None, .. }, power) => match power {
-                Some(PowerState::Running) => Self::Running,
-                Some(PowerState::Paused(_)) => Self::Paused,
-                Some(PowerState::Off) => Self::Stopped,
-                Some(PowerState::Crashed) | None => Self::Error,
-            },
+    pub const fn of(stage: &VmStage, seen: &Sighting) -> Self {
+        let desired = match stage {
+            VmStage::Creating { .. } => return Self::Creating,
+            VmStage::Deleting => return Self::Deleting,
+            VmStage::Ready { failure: Some(_), .. } => return Self::Error,
+            VmStage::Ready { failure: None, desired } => desired,
+        };
+        match (seen, desired) {
+            (Sighting::Power(PowerState::Running), _) | (Sighting::Never, Desired::Running) => {
+                Self::Running
+            }
+            (Sighting::Power(PowerState::Off), _) | (Sighting::Never, Desired::Stopped) => {
+                Self::Stopped
+            }
+            (Sighting::Power(PowerState::Paused(_)), _) => Self::Paused,
+            (Sighting::Power(PowerState::Crashed) | Sighting::NoDomain, _) => Self::Error,
         }
     }
 }
@@ -400,8 +428,18 @@ mod tests {
     #[test]
     fn a_ready_vm_without_a_domain_is_an_error_not_stopped() {
         let ready = VmStage::Ready { desired: Desired::Stopped, failure: None };
-        assert_eq!(VmStatus::of(&ready, None), VmStatus::Error);
-        assert_eq!(VmStatus::of(&ready, Some(&PowerState::Off)), VmStatus::Stopped);
+        assert_eq!(VmStatus::of(&ready, &Sighting::NoDomain), VmStatus::Error);
+        assert_eq!(VmStatus::of(&ready, &Sighting::Power(PowerState::Off)), VmStatus::Stopped);
+    }
+
+    #[test]
+    fn a_vm_that_was_not_seen_yet_is_taken_to_be_what_it_shall_be() {
+        for (desired, status) in
+            [(Desired::Running, VmStatus::Running), (Desired::Stopped, VmStatus::Stopped)]
+        {
+            let stage = VmStage::Ready { desired, failure: None };
+            assert_eq!(VmStatus::of(&stage, &Sighting::Never), status);
+        }
     }
 
     proptest! {

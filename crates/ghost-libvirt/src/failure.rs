@@ -1,0 +1,278 @@
+//! What can go wrong at libvirt, and how it reads for the agent's callers.
+//!
+//! Invariant: every failure becomes one [`AppError`] of a fitting kind that names its cause and,
+//! where one is known, its remedy.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use ghost_core::domain::{AppError, ErrorKind, VmId};
+
+use crate::sys::LibvirtError;
+
+/// A failure of this crate.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// A call failed; the executor turns it into `Failed` or `Unavailable`.
+    #[error("a call of libvirt failed")]
+    Call(#[from] LibvirtError),
+    /// libvirt answered, with an error.
+    #[error("libvirt could not {what}")]
+    Failed {
+        /// What was attempted, as a verb.
+        what: &'static str,
+        #[source]
+        source: LibvirtError,
+    },
+    /// There is no connection to be had.
+    #[error("libvirt does not answer")]
+    Unavailable {
+        #[source]
+        source: LibvirtError,
+    },
+    /// A call took too long; it may still take effect.
+    #[error("libvirt did not {what} within {limit:?}")]
+    TimedOut {
+        /// What was attempted, as a verb.
+        what: &'static str,
+        /// The call's deadline.
+        limit: Duration,
+    },
+    /// Too many calls failed; none is made for a while.
+    #[error("libvirt failed several times in a row")]
+    Resting {
+        /// When it is tried again.
+        retry_in: Duration,
+    },
+    /// The agent is shutting down.
+    #[error("the agent is shutting down")]
+    Stopped,
+    /// There is no such domain.
+    #[error("libvirt has no domain {0}")]
+    NoDomain(VmId),
+    /// There is such a domain, made by somebody else.
+    #[error("domain {0} was not made by the agent")]
+    NotOurs(VmId),
+    /// The configured network does not exist.
+    #[error("libvirt has no network '{0}'")]
+    NoNetwork(String),
+    /// The configured network does not run.
+    #[error("network '{0}' does not run")]
+    NetworkInactive(String),
+    /// The configured network hands out no addresses.
+    #[error("network '{0}' has no DHCP range for IPv4")]
+    NoDhcp(String),
+    /// All addresses are taken.
+    #[error(
+        "network '{network}' has no free address: all {size} of its DHCP range are reserved or leased"
+    )]
+    NoAddress {
+        /// The network's name.
+        network: String,
+        /// Addresses in its range.
+        size: usize,
+    },
+    /// Another host of the network has the MAC address that follows from the VM's id.
+    #[error("network '{network}' already has a host with the MAC address {mac}")]
+    MacTaken {
+        /// The network's name.
+        network: String,
+        /// The address.
+        mac: String,
+    },
+    /// The configured pool does not exist.
+    #[error("libvirt has no storage pool '{0}'")]
+    NoPool(String),
+    /// The configured pool does not run.
+    #[error("storage pool '{0}' does not run")]
+    PoolInactive(String),
+    /// The network filter that VMs are held by does not exist.
+    #[error("libvirt has no network filter '{0}'")]
+    NoFilter(&'static str),
+    /// libvirt's XML is not what it should be.
+    #[error("libvirt's XML of {what} is not understood: {why}")]
+    Xml {
+        /// Of what.
+        what: &'static str,
+        /// Why.
+        why: String,
+    },
+}
+
+impl Failure {
+    /// Counts against the breaker: libvirt itself is at fault, not the request.
+    pub(crate) fn is_outage(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::TimedOut { .. })
+    }
+
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Unavailable { .. } | Self::TimedOut { .. } | Self::Resting { .. } => {
+                ErrorKind::HypervisorUnavailable
+            }
+            Self::NoPool(_) | Self::PoolInactive(_) => ErrorKind::HypervisorUnavailable,
+            Self::NoNetwork(_) | Self::NetworkInactive(_) | Self::NoDhcp(_) | Self::NoFilter(_) => {
+                ErrorKind::NetworkUnavailable
+            }
+            Self::Stopped => ErrorKind::ShuttingDown,
+            Self::NoDomain(_) => ErrorKind::NotFound,
+            Self::NoAddress { .. } => ErrorKind::ResourceLimit,
+            Self::NotOurs(_) | Self::MacTaken { .. } | Self::Xml { .. } => {
+                ErrorKind::HypervisorFailed
+            }
+            Self::Call(source) | Self::Failed { source, .. } => {
+                known(source).map_or(ErrorKind::HypervisorFailed, |k| k.0)
+            }
+        }
+    }
+
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        let text = match self {
+            Self::Unavailable { source } => return Some(remedy_of_outage(source).into()),
+            Self::TimedOut { .. } => "see what libvirtd is doing: journalctl -u libvirtd, or its log file".into(),
+            Self::Resting { retry_in } => format!("it is tried again in {} s", retry_in.as_secs() + 1).into(),
+            Self::NoNetwork(name) => {
+                format!("define it (virsh net-define), or set libvirt.network to one of virsh net-list --all; it is now '{name}'")
+                    .into()
+            }
+            Self::NetworkInactive(name) => format!("start it with: virsh net-start {name}").into(),
+            Self::NoDhcp(name) => format!("add a <dhcp><range/></dhcp> to its IPv4 address with: virsh net-edit {name}").into(),
+            Self::NoAddress { network, .. } => {
+                format!("delete VMs, wait for leases to end, or widen the range with: virsh net-edit {network}").into()
+            }
+            Self::MacTaken { .. } => "try again: a new VM gets another address".into(),
+            Self::NoPool(name) => {
+                format!("define it with: virsh pool-define-as {name} dir --target FOLDER, or set libvirt.storage_pool to one of virsh pool-list --all")
+                    .into()
+            }
+            Self::PoolInactive(name) => format!("start it with: virsh pool-start {name}").into(),
+            Self::NoFilter(_) => {
+                "install libvirt's network filters (libvirt-daemon-config-nwfilter), then restart libvirtd".into()
+            }
+            Self::NotOurs(_) => "the agent leaves it alone; look at it with: virsh dumpxml".into(),
+            Self::Failed { source, .. } | Self::Call(source) => return known(source).and_then(|k| k.1).map(Cow::Borrowed),
+            Self::Stopped | Self::NoDomain(_) | Self::Xml { .. } => return None,
+        };
+        Some(text)
+    }
+}
+
+/// libvirt's refusals that have a class, or a remedy, of their own; told apart by text, because
+/// libvirt gives them no code.
+fn known(source: &LibvirtError) -> Option<(ErrorKind, Option<&'static str>)> {
+    let says = |text: &str| source.message.contains(text);
+    if source.is_full() {
+        Some((ErrorKind::ResourceLimit, Some("free space in the storage pool's file system")))
+    } else if says("Cannot allocate memory") || says("cannot set up guest memory") {
+        Some((
+            ErrorKind::ResourceLimit,
+            Some("the host's memory is used up: stop something, or reserve more for the owner"),
+        ))
+    } else if says("Could not access KVM kernel module") || says("failed to initialize kvm") {
+        Some((
+            ErrorKind::HypervisorFailed,
+            Some("let QEMU open /dev/kvm: chgrp kvm /dev/kvm; chmod 660 /dev/kvm"),
+        ))
+    } else if says("network") && says("is not active") {
+        Some((ErrorKind::NetworkUnavailable, Some("start the network with: virsh net-start NAME")))
+    } else {
+        None
+    }
+}
+
+fn remedy_of_outage(source: &LibvirtError) -> &'static str {
+    let denied = source.errno == Some(libc::EACCES)
+        || source.message.contains("Permission denied")
+        || source.message.contains("authentication");
+    if denied {
+        "let the agent's user use libvirt's socket: usermod -aG libvirt USER, then start the agent anew"
+    } else {
+        "start it with: systemctl start libvirtd"
+    }
+}
+
+impl From<Failure> for AppError {
+    fn from(error: Failure) -> Self {
+        let message = match &error {
+            Failure::Failed { source, .. } | Failure::Unavailable { source } => {
+                format!("{error}: {source}")
+            }
+            Failure::Call(source) => source.to_string(),
+            _other => error.to_string(),
+        };
+        let mut app = Self::new(error.kind(), message);
+        if let Failure::Resting { retry_in } = &error {
+            app = app.with("retry_after_ms", retry_in.as_millis());
+        }
+        if let Some(remedy) = error.remedy() {
+            app = app.remedy(remedy);
+        }
+        app.because(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(message: &str) -> AppError {
+        let source = LibvirtError::own(virt_sys::VIR_ERR_INTERNAL_ERROR, message);
+        Failure::Failed { what: "start the domain", source }.into()
+    }
+
+    #[test]
+    fn libvirts_refusals_get_the_class_of_their_cause() {
+        let cases = [
+            ("cannot extend file: No space left on device", ErrorKind::ResourceLimit),
+            (
+                "qemu: cannot set up guest memory 'pc.ram': Cannot allocate memory",
+                ErrorKind::ResourceLimit,
+            ),
+            (
+                "Requested operation is not valid: network 'default' is not active",
+                ErrorKind::NetworkUnavailable,
+            ),
+            ("unsupported configuration", ErrorKind::HypervisorFailed),
+        ];
+        for (message, kind) in cases {
+            assert_eq!(failed(message).kind(), kind, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_failure_reads_as_what_why_and_remedy() {
+        let text = failed("No space left on device").to_string();
+        let expected = "libvirt could not start the domain: No space left on device; \
+                        free space in the storage pool's file system";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_socket_that_refuses_us_names_the_group_and_a_missing_one_the_service() {
+        let outage = |errno, message: &str| {
+            let source = LibvirtError {
+                errno,
+                ..LibvirtError::own(virt_sys::VIR_ERR_SYSTEM_ERROR, message)
+            };
+            AppError::from(Failure::Unavailable { source }).to_string()
+        };
+        assert!(
+            outage(Some(libc::EACCES), "Failed to connect socket").contains("usermod -aG libvirt")
+        );
+        assert!(
+            outage(None, "Failed to connect socket: Permission denied")
+                .contains("usermod -aG libvirt")
+        );
+        assert!(
+            outage(Some(libc::ENOENT), "Failed to connect socket")
+                .contains("systemctl start libvirtd")
+        );
+    }
+
+    #[test]
+    fn an_open_breaker_says_when_to_come_back() {
+        let app = AppError::from(Failure::Resting { retry_in: Duration::from_millis(1500) });
+        assert_eq!(app.kind(), ErrorKind::HypervisorUnavailable);
+        assert!(app.context().contains(&("retry_after_ms", "1500".to_owned())));
+    }
+}

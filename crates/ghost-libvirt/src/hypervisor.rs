@@ -1,0 +1,155 @@
+//! The hypervisor port: one libvirt domain per VM.
+//!
+//! Invariant: every change looks at the domain's mark first; a domain that is not ours is an
+//! error, never a victim.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ghost_core::domain::{AppError, Observed, VmId};
+use ghost_core::ports::{DomainSpec, Hypervisor, PortResult};
+
+use crate::console;
+use crate::domain_xml::{self, DirectIo, Files, Platform};
+use crate::executor::{Effort, Executor};
+use crate::failure::Failure;
+use crate::mark;
+use crate::ours::Ours;
+use crate::power;
+use crate::storage_pool::volumes;
+use crate::sys::{Conn, Domain, LibvirtError};
+
+/// The hypervisor port.
+#[derive(Debug)]
+pub(crate) struct LibvirtHypervisor {
+    pub(crate) calls: Arc<Executor>,
+    pub(crate) ours: Arc<Ours>,
+    pub(crate) platform: Arc<Platform>,
+    pub(crate) pool: Arc<str>,
+}
+
+impl LibvirtHypervisor {
+    async fn on<T: Send + 'static>(
+        &self,
+        id: VmId,
+        what: &'static str,
+        effort: Effort,
+        operation: impl FnOnce(&Conn) -> Result<T, Failure> + Send + 'static,
+    ) -> PortResult<T> {
+        self.calls
+            .call(what, effort, operation)
+            .await
+            .map_err(|e| AppError::from(e).with("vm_id", id))
+    }
+}
+
+#[async_trait]
+impl Hypervisor for LibvirtHypervisor {
+    async fn define(&self, spec: &DomainSpec) -> PortResult<()> {
+        let (id, spec, ours) = (spec.id, spec.clone(), Arc::clone(&self.ours));
+        let (platform, pool) = (Arc::clone(&self.platform), Arc::clone(&self.pool));
+        let define = move |conn: &Conn| {
+            mark::find(conn, id)?;
+            let base = volumes::backing_of(conn, &spec.disk)?;
+            let console_log = console::ensure_log(conn, &pool, id)?;
+            let files = Files {
+                base: base.as_deref(),
+                console_log: &console_log,
+                direct: DirectIo::of(&spec.disk),
+            };
+            let domain = conn.define(&domain_xml::domain(&spec, files, &platform)?)?;
+            ours.remember(domain.uuid()?);
+            Ok(())
+        };
+        self.on(id, "define the domain", Effort::Slow, define).await
+    }
+
+    async fn ensure_undefined(&self, id: VmId) -> PortResult<()> {
+        let pool = Arc::clone(&self.pool);
+        let undefine = move |conn: &Conn| {
+            if let Some(domain) = mark::find(conn, id)? {
+                ensure_off(&domain)?;
+                ignore_missing(domain.undefine())?;
+            }
+            match console::ensure_no_log(conn, &pool, id) {
+                // Without its pool there is no log either.
+                Err(Failure::NoPool(_)) => Ok(()),
+                other => other,
+            }
+        };
+        self.on(id, "remove the domain", Effort::Slow, undefine).await
+    }
+
+    async fn ensure_started(&self, id: VmId) -> PortResult<()> {
+        let start = move |conn: &Conn| {
+            let domain = mark::find(conn, id)?.ok_or(Failure::NoDomain(id))?;
+            if domain.is_active()? {
+                return Ok(());
+            }
+            match domain.start() {
+                // Somebody else was faster.
+                Err(_) if domain.is_active()? => Ok(()),
+                other => Ok(other?),
+            }
+        };
+        self.on(id, "start the domain", Effort::Slow, start).await
+    }
+
+    async fn ask_to_power_off(&self, id: VmId) -> PortResult<()> {
+        let ask = move |conn: &Conn| {
+            let domain = mark::find(conn, id)?.ok_or(Failure::NoDomain(id))?;
+            match domain.press_power_button() {
+                // It is off already.
+                Err(_) if !domain.is_active()? => Ok(()),
+                other => Ok(other?),
+            }
+        };
+        self.on(id, "ask the guest to power off", Effort::Quick, ask).await
+    }
+
+    async fn ensure_off(&self, id: VmId) -> PortResult<()> {
+        let cut =
+            move |conn: &Conn| mark::find(conn, id)?.map_or(Ok(()), |domain| ensure_off(&domain));
+        self.on(id, "cut the domain's power", Effort::Slow, cut).await
+    }
+
+    async fn observe(&self) -> PortResult<Vec<Observed>> {
+        let ours = Arc::clone(&self.ours);
+        let observe = move |conn: &Conn| {
+            let mut seen = Vec::new();
+            for stats in conn.stats()? {
+                if ours.is_ours(conn, stats.uuid)? {
+                    seen.push(power::observed(&stats));
+                }
+            }
+            Ok(seen)
+        };
+        self.calls.call("observe the domains", Effort::Quick, observe).await.map_err(AppError::from)
+    }
+
+    async fn console_tail(&self, id: VmId, lines: usize) -> PortResult<String> {
+        let pool = Arc::clone(&self.pool);
+        let tail = move |conn: &Conn| console::tail(conn, &pool, id, lines);
+        self.on(id, "read the guest's console", Effort::Quick, tail).await
+    }
+}
+
+fn ensure_off(domain: &Domain) -> Result<(), Failure> {
+    match domain.is_active() {
+        Ok(false) => return Ok(()),
+        Ok(true) => {}
+        Err(error) => return Ok(ignore_missing(Err(error))?),
+    }
+    match domain.destroy() {
+        // It went off in between.
+        Err(_) if !domain.is_active()? => Ok(()),
+        other => Ok(ignore_missing(other)?),
+    }
+}
+
+fn ignore_missing(result: Result<(), LibvirtError>) -> Result<(), LibvirtError> {
+    match result {
+        Err(error) if error.is_missing() => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,170 @@
+//! The handle that the agent wires: one libvirt, behind the ports of `ghost-core`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ghost_core::domain::{AppError, Arch};
+use ghost_core::ports::{Events, Hypervisor, Network, Storage};
+
+use crate::acceleration::Acceleration;
+use crate::connections::Connections;
+use crate::domain_xml::Platform;
+use crate::executor::{Effort, Executor, Limits};
+use crate::failure::Failure;
+use crate::hypervisor::LibvirtHypervisor;
+use crate::nat_network::NatNetwork;
+use crate::ours::Ours;
+use crate::preflight;
+use crate::storage_pool::StoragePool;
+use crate::sys::LibvirtError;
+use crate::watch::{ConnectionState, Watch};
+
+/// How long a shutdown waits for the watch; a connect that hangs is left behind.
+const SHUTDOWN: Duration = Duration::from_secs(2);
+
+/// What the agent's configuration says of libvirt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LibvirtConfig {
+    /// libvirt's connection URI (`libvirt.uri`).
+    pub uri: String,
+    /// The network that VMs are attached to (`libvirt.network`); it needs a DHCP range.
+    pub network: String,
+    /// The pool for disks, seeds and console logs (`libvirt.storage_pool`); of a type that holds
+    /// files, such as dir.
+    pub storage_pool: String,
+    /// What runs the guests; see [`crate::acceleration::detect`].
+    pub acceleration: Acceleration,
+    /// Deadline of questions and small changes.
+    pub call_timeout: Duration,
+    /// Deadline of starting, defining, destroying, making volumes.
+    pub slow_call_timeout: Duration,
+}
+
+impl Default for LibvirtConfig {
+    fn default() -> Self {
+        Self {
+            uri: "qemu:///system".to_owned(),
+            network: "default".to_owned(),
+            storage_pool: "default".to_owned(),
+            acceleration: Acceleration::Kvm,
+            call_timeout: Duration::from_secs(10),
+            slow_call_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// One libvirt. It need not be there: it is connected to as soon as it is, and again when it was
+/// lost; until then calls fail at once, or at their deadline, with `HYPERVISOR_ERROR` and a remedy.
+#[derive(Debug)]
+pub struct Libvirt {
+    config: LibvirtConfig,
+    calls: Arc<Executor>,
+    watch: Arc<Watch>,
+    hypervisor: Arc<LibvirtHypervisor>,
+    network: Arc<NatNetwork>,
+    storage: Arc<StoragePool>,
+}
+
+impl Libvirt {
+    /// Starts the threads and begins to connect; does not wait for a connection.
+    ///
+    /// # Errors
+    /// `HYPERVISOR_ERROR` if the system has no threads for us.
+    pub fn connect(config: LibvirtConfig) -> Result<Self, AppError> {
+        let connections = Arc::new(Connections::new(&config.uri));
+        let limits = Limits { quick: config.call_timeout, slow: config.slow_call_timeout };
+        let calls = Arc::new(Executor::start(Arc::clone(&connections), limits)?);
+        let ours = Arc::new(Ours::default());
+        let back = Arc::downgrade(&calls);
+        let on_connected = move || {
+            if let Some(calls) = back.upgrade() {
+                calls.libvirt_is_back();
+            }
+        };
+        let watch = Watch::start(connections, Arc::clone(&ours), on_connected).map_err(|e| {
+            Failure::Unavailable {
+                source: LibvirtError::own(
+                    virt_sys::VIR_ERR_SYSTEM_ERROR,
+                    format!("no thread for libvirt's events: {e}"),
+                ),
+            }
+        })?;
+        let pool: Arc<str> = config.storage_pool.as_str().into();
+        let platform = Arc::new(Platform {
+            arch: Arch::HOST,
+            acceleration: config.acceleration,
+            network: config.network.clone(),
+        });
+        Ok(Self {
+            hypervisor: Arc::new(LibvirtHypervisor {
+                calls: Arc::clone(&calls),
+                ours,
+                platform,
+                pool: Arc::clone(&pool),
+            }),
+            network: Arc::new(NatNetwork::new(Arc::clone(&calls), config.network.as_str().into())),
+            storage: Arc::new(StoragePool { calls: Arc::clone(&calls), pool }),
+            watch: Arc::new(watch),
+            calls,
+            config,
+        })
+    }
+
+    /// The domains.
+    #[must_use]
+    pub fn hypervisor(&self) -> Arc<dyn Hypervisor> {
+        Arc::clone(&self.hypervisor) as Arc<dyn Hypervisor>
+    }
+
+    /// What libvirt tells unasked.
+    #[must_use]
+    pub fn events(&self) -> Arc<dyn Events> {
+        Arc::clone(&self.watch) as Arc<dyn Events>
+    }
+
+    /// The addresses.
+    #[must_use]
+    pub fn network(&self) -> Arc<dyn Network> {
+        Arc::clone(&self.network) as Arc<dyn Network>
+    }
+
+    /// The volumes.
+    #[must_use]
+    pub fn storage(&self) -> Arc<dyn Storage> {
+        Arc::clone(&self.storage) as Arc<dyn Storage>
+    }
+
+    /// How the connection for events stands, now and whenever it changes.
+    #[must_use]
+    pub fn state(&self) -> tokio::sync::watch::Receiver<ConnectionState> {
+        self.watch.state()
+    }
+
+    /// Whether libvirt is there.
+    #[must_use]
+    pub fn connected(&self) -> bool {
+        *self.watch.state().borrow() == ConnectionState::Connected
+    }
+
+    /// What is missing for VMs to be made: a reachable libvirt, the network with its DHCP range, the pool,
+    /// the network filter. Each finding names its remedy; none means that all is well.
+    pub async fn check(&self) -> Vec<AppError> {
+        let (network, pool) = (self.config.network.clone(), self.config.storage_pool.clone());
+        let look = move |conn: &crate::sys::Conn| preflight::findings(conn, &network, &pool);
+        match self.calls.call("look at its network and pool", Effort::Quick, look).await {
+            Ok(findings) => findings,
+            Err(error) => vec![AppError::from(error).with("uri", &self.config.uri)],
+        }
+    }
+
+    /// Refuses further calls, lets those under way end, closes the connections. Guests are not touched.
+    pub async fn shutdown(&self) {
+        self.calls.stop();
+        self.watch.stop();
+        let mut state = self.watch.state();
+        let stopped = state.wait_for(|state| *state == ConnectionState::Stopped);
+        if tokio::time::timeout(SHUTDOWN, stopped).await.is_err() {
+            tracing::warn!("libvirt hangs; its connection is left behind");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! A domain: reading it, powering it, removing it.
+
+use std::ffi::{CStr, c_int};
+
+use uuid::Uuid;
+use virt_sys as c;
+
+use super::error::LibvirtError;
+use super::handle::{c_string, check, handle, take_string};
+
+handle! {
+    /// A domain, by its UUID; it need not exist any more.
+    Domain, c::virDomain, c::virDomainFree
+}
+
+impl Domain {
+    /// Its UUID; asks nobody.
+    pub(crate) fn uuid(&self) -> Result<Uuid, LibvirtError> {
+        // SAFETY: a live handle.
+        unsafe { uuid_of(self.raw()) }
+    }
+
+    /// The element of its metadata in the XML namespace `uri`.
+    pub(crate) fn metadata(&self, uri: &str) -> Result<String, LibvirtError> {
+        let uri = c_string(uri)?;
+        let kind = c::VIR_DOMAIN_METADATA_ELEMENT.cast_signed();
+        // SAFETY: a C string; the returned string is ours.
+        unsafe { take_string(c::virDomainGetMetadata(self.raw(), kind, uri.as_ptr(), 0)) }
+    }
+
+    /// Whether its power is on.
+    pub(crate) fn is_active(&self) -> Result<bool, LibvirtError> {
+        // SAFETY: a live handle.
+        Ok(check(unsafe { c::virDomainIsActive(self.raw()) })? == 1)
+    }
+
+    /// Powers it on.
+    pub(crate) fn start(&self) -> Result<(), LibvirtError> {
+        // SAFETY: a live handle.
+        check(unsafe { c::virDomainCreateWithFlags(self.raw(), 0) }).map(drop)
+    }
+
+    /// Asks the guest by ACPI to power off.
+    pub(crate) fn press_power_button(&self) -> Result<(), LibvirtError> {
+        // SAFETY: a live handle.
+        let acpi =
+            unsafe { c::virDomainShutdownFlags(self.raw(), c::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN) };
+        match check(acpi) {
+            // libvirt's test driver has no flags.
+            Err(error) if error.is_unsupported() => {
+                // SAFETY: a live handle.
+                check(unsafe { c::virDomainShutdown(self.raw()) }).map(drop)
+            }
+            other => other.map(drop),
+        }
+    }
+
+    /// Cuts its power.
+    pub(crate) fn destroy(&self) -> Result<(), LibvirtError> {
+        // SAFETY: a live handle.
+        check(unsafe { c::virDomainDestroy(self.raw()) }).map(drop)
+    }
+
+    /// Removes its definition and all that libvirt keeps with it: saved memory, snapshots,
+    /// checkpoints, UEFI variables.
+    pub(crate) fn undefine(&self) -> Result<(), LibvirtError> {
+        let all = c::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+            | c::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+            | c::VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+            | c::VIR_DOMAIN_UNDEFINE_NVRAM;
+        match self.undefine_with(all) {
+            // libvirt's test driver has neither checkpoints nor UEFI variables.
+            Err(error) if error.is_unsupported() => {
+                self.undefine_with(c::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
+            }
+            other => other,
+        }
+    }
+
+    fn undefine_with(&self, flags: u32) -> Result<(), LibvirtError> {
+        // SAFETY: a live handle.
+        check(unsafe { c::virDomainUndefineFlags(self.raw(), flags) }).map(drop)
+    }
+}
+
+/// # Safety
+/// `domain` is a live domain.
+pub(super) unsafe fn uuid_of(domain: c::virDomainPtr) -> Result<Uuid, LibvirtError> {
+    let mut bytes = [0u8; 16];
+    // SAFETY: libvirt writes VIR_UUID_BUFLEN = 16 bytes.
+    check(unsafe { c::virDomainGetUUID(domain, bytes.as_mut_ptr()) })?;
+    Ok(Uuid::from_bytes(bytes))
+}
+
+/// A record of the bulk statistics; memory in KiB.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DomainStats {
+    /// Whose it is.
+    pub(crate) uuid: Uuid,
+    /// `virDomainState`.
+    pub(crate) state: i32,
+    /// Why it is in that state; its meaning depends on the state.
+    pub(crate) reason: i32,
+    /// Nanoseconds of CPU time since it was started.
+    pub(crate) cpu_time: Option<u64>,
+    /// What the balloon leaves to the guest.
+    pub(crate) balloon: Option<u64>,
+    /// What the guest's kernel has in all.
+    pub(crate) available: Option<u64>,
+    /// What it could hand out without swapping.
+    pub(crate) usable: Option<u64>,
+    /// What it holds for nothing at all.
+    pub(crate) unused: Option<u64>,
+}
+
+impl DomainStats {
+    /// # Safety
+    /// `record` is a valid record of libvirt's.
+    pub(super) unsafe fn read(record: c::virDomainStatsRecordPtr) -> Result<Self, LibvirtError> {
+        // SAFETY: valid by contract.
+        let (domain, params) =
+            unsafe { ((*record).dom, Params((*record).params, (*record).nparams)) };
+        Ok(Self {
+            // SAFETY: the record owns a live domain.
+            uuid: unsafe { uuid_of(domain) }?,
+            state: params.int(c"state.state").unwrap_or_default(),
+            reason: params.int(c"state.reason").unwrap_or_default(),
+            cpu_time: params.u64(c"cpu.time"),
+            balloon: params.u64(c"balloon.current"),
+            available: params.u64(c"balloon.available"),
+            usable: params.u64(c"balloon.usable"),
+            unused: params.u64(c"balloon.unused"),
+        })
+    }
+}
+
+/// A record's parameters, borrowed from it.
+struct Params(c::virTypedParameterPtr, c_int);
+
+impl Params {
+    fn int(&self, name: &CStr) -> Option<i32> {
+        let mut value = 0;
+        // SAFETY: the array has as many elements as said; `value` is of the type asked for.
+        let found =
+            unsafe { c::virTypedParamsGetInt(self.0, self.1, name.as_ptr(), &raw mut value) };
+        (found == 1).then_some(value)
+    }
+
+    fn u64(&self, name: &CStr) -> Option<u64> {
+        let mut value = 0;
+        // SAFETY: the array has as many elements as said; `value` is of the type asked for.
+        let found =
+            unsafe { c::virTypedParamsGetULLong(self.0, self.1, name.as_ptr(), &raw mut value) };
+        (found == 1).then_some(value)
+    }
+}

@@ -1,0 +1,190 @@
+//! What libvirt tells unasked. The callbacks run on the event loop's thread: they must not block
+//! and must not call libvirt.
+
+use std::ffi::{c_int, c_void};
+use std::sync::Arc;
+
+use uuid::Uuid;
+use virt_sys as c;
+
+use super::conn::Conn;
+use super::domain::uuid_of;
+use super::error::LibvirtError;
+use super::handle::check;
+
+/// A change of a domain's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LifecycleEvent {
+    /// Whose.
+    pub(crate) uuid: Uuid,
+    /// `virDomainEventType`.
+    pub(crate) event: i32,
+    /// Its detail; the meaning depends on the event.
+    pub(crate) detail: i32,
+}
+
+type OnLifecycle = Box<dyn Fn(LifecycleEvent) + Send + Sync>;
+type OnClose = Box<dyn Fn(&'static str) + Send + Sync>;
+
+/// Callbacks of one connection, registered until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    conn: Arc<Conn>,
+    lifecycle: c_int,
+    close: Closing,
+}
+
+/// Whether libvirt took the close callback: a driver without a server has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Closing {
+    Reported,
+    Never,
+}
+
+impl Subscription {
+    /// Calls `on_lifecycle` for every domain's every change, and `on_close` with the reason when
+    /// the connection is lost.
+    pub(crate) fn new(
+        conn: Arc<Conn>,
+        on_lifecycle: OnLifecycle,
+        on_close: OnClose,
+    ) -> Result<Self, LibvirtError> {
+        let close = register_close(&conn, on_close)?;
+        match register_lifecycle(&conn, on_lifecycle) {
+            Ok(lifecycle) => Ok(Self { conn, lifecycle, close }),
+            Err(error) => {
+                unregister_close(&conn, close);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        // SAFETY: registered by `new`, on this connection. It fails if the connection is lost; libvirt
+        // then frees the callback with the connection.
+        unsafe { c::virConnectDomainEventDeregisterAny(self.conn.raw(), self.lifecycle) };
+        unregister_close(&self.conn, self.close);
+    }
+}
+
+fn register_lifecycle(conn: &Conn, sink: OnLifecycle) -> Result<c_int, LibvirtError> {
+    let sink: *mut OnLifecycle = Box::into_raw(Box::new(sink));
+    let typed: unsafe extern "C" fn(
+        c::virConnectPtr,
+        c::virDomainPtr,
+        c_int,
+        c_int,
+        *mut c_void,
+    ) -> c_int = lifecycle;
+    // SAFETY: the documented cast (VIR_DOMAIN_EVENT_CALLBACK): libvirt casts it back before the call.
+    let generic = unsafe {
+        std::mem::transmute::<
+            unsafe extern "C" fn(
+                c::virConnectPtr,
+                c::virDomainPtr,
+                c_int,
+                c_int,
+                *mut c_void,
+            ) -> c_int,
+            unsafe extern "C" fn(c::virConnectPtr, c::virDomainPtr, *mut c_void),
+        >(typed)
+    };
+    let id = c::VIR_DOMAIN_EVENT_ID_LIFECYCLE.cast_signed();
+    // SAFETY: a null domain stands for all; libvirt owns the sink until it calls `free_lifecycle`.
+    let registered = check(unsafe {
+        c::virConnectDomainEventRegisterAny(
+            conn.raw(),
+            std::ptr::null_mut(),
+            id,
+            Some(generic),
+            sink.cast(),
+            Some(free_lifecycle),
+        )
+    });
+    if registered.is_err() {
+        // SAFETY: libvirt did not take it.
+        drop(unsafe { Box::from_raw(sink) });
+    }
+    registered
+}
+
+fn register_close(conn: &Conn, sink: OnClose) -> Result<Closing, LibvirtError> {
+    let sink: *mut OnClose = Box::into_raw(Box::new(sink));
+    // SAFETY: libvirt owns the sink until it calls `free_close`.
+    let returned = unsafe {
+        c::virConnectRegisterCloseCallback(conn.raw(), Some(closed), sink.cast(), Some(free_close))
+    };
+    let Err(error) = check(returned) else { return Ok(Closing::Reported) };
+    // SAFETY: libvirt did not take it.
+    drop(unsafe { Box::from_raw(sink) });
+    if error.is_unsupported() { Ok(Closing::Never) } else { Err(error) }
+}
+
+fn unregister_close(conn: &Conn, close: Closing) {
+    if close == Closing::Reported {
+        // SAFETY: registered on this connection, which it would keep open otherwise.
+        unsafe { c::virConnectUnregisterCloseCallback(conn.raw(), Some(closed)) };
+    }
+}
+
+unsafe extern "C" fn lifecycle(
+    _conn: c::virConnectPtr,
+    domain: c::virDomainPtr,
+    event: c_int,
+    detail: c_int,
+    sink: *mut c_void,
+) -> c_int {
+    // SAFETY: the sink that was registered with this callback; the domain lives during the call.
+    let (sink, uuid) = unsafe { (&*sink.cast::<OnLifecycle>(), uuid_of(domain)) };
+    if let Ok(uuid) = uuid {
+        sink(LifecycleEvent { uuid, event, detail });
+    }
+    0
+}
+
+unsafe extern "C" fn closed(_conn: c::virConnectPtr, reason: c_int, sink: *mut c_void) {
+    // SAFETY: the sink that was registered with this callback.
+    let sink = unsafe { &*sink.cast::<OnClose>() };
+    sink(match u32::try_from(reason) {
+        Ok(c::VIR_CONNECT_CLOSE_REASON_EOF) => "libvirtd closed the connection",
+        Ok(c::VIR_CONNECT_CLOSE_REASON_KEEPALIVE) => "libvirtd does not answer",
+        Ok(c::VIR_CONNECT_CLOSE_REASON_CLIENT) => "closed by the agent",
+        _ => "the connection to libvirtd failed",
+    });
+}
+
+unsafe extern "C" fn free_lifecycle(sink: *mut c_void) {
+    // SAFETY: made by `register_lifecycle`, and libvirt calls this once, after the last callback.
+    drop(unsafe { Box::from_raw(sink.cast::<OnLifecycle>()) });
+}
+
+unsafe extern "C" fn free_close(sink: *mut c_void) {
+    // SAFETY: made by `register_close`, and libvirt calls this once, after the last callback.
+    drop(unsafe { Box::from_raw(sink.cast::<OnClose>()) });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{RecvTimeoutError, channel};
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn real_qemu_a_subscription_that_is_dropped_frees_its_callbacks_and_its_connection() {
+        let (alive, freed) = channel::<()>();
+        let (in_lifecycle, in_close) = (alive.clone(), alive);
+        let conn = Arc::new(Conn::open("qemu:///system").unwrap());
+        let subscription = Subscription::new(
+            Arc::clone(&conn),
+            Box::new(move |_| in_lifecycle.send(()).unwrap_or_default()),
+            Box::new(move |_| in_close.send(()).unwrap_or_default()),
+        );
+        drop((subscription.unwrap(), conn));
+        let end = std::iter::repeat_with(|| freed.recv_timeout(Duration::from_secs(10)))
+            .find(|got| got.is_err());
+        assert_eq!(end, Some(Err(RecvTimeoutError::Disconnected)));
+    }
+}

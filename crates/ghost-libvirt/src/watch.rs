@@ -1,0 +1,240 @@
+//! The watch: one thread that keeps a connection for libvirt's events, and says what happens.
+//!
+//! ```text
+//!   Connecting ──▶ Connected ──lost──▶ Disconnected(why) ──backoff, for ever──▶ Connected
+//!        └──────────failed─────────────▲                   any ──stop──▶ Stopped
+//! ```
+//!
+//! Invariant: `Connected` is sent after the events of the new connection are registered and our domains
+//! are known, so that whoever looks at everything then misses nothing. Only our domains are reported. The
+//! event loop's thread only hands notes over; whatever asks libvirt is done here.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use ghost_core::domain::{PowerState, VmId};
+use ghost_core::ports::{Events, HypervisorEvent};
+use tokio::sync::{broadcast, watch};
+
+use crate::backoff::{Backoff, jitter};
+use crate::connections::Connections;
+use crate::ours::Ours;
+use crate::power::{self, Change};
+use crate::sys::{Conn, LibvirtError, LifecycleEvent, Subscription};
+
+/// Events that a slow receiver may be behind before it has to resync.
+const BACKLOG: usize = 1024;
+/// Pauses between attempts to connect.
+const RECONNECT: Backoff =
+    Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(5) };
+
+/// How the watch's connection stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// Not tried yet, or being tried for the first time.
+    Connecting,
+    /// Up, with events.
+    Connected,
+    /// Down, being tried again; the text is libvirt's reason.
+    Disconnected(String),
+    /// The agent is shutting down.
+    Stopped,
+}
+
+enum Note {
+    Lifecycle(LifecycleEvent),
+    /// A connection was lost; the number tells which one.
+    Closed(u64, &'static str),
+    Stop,
+}
+
+/// The hold on the watch's thread.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    notes: Sender<Note>,
+    events: broadcast::Sender<HypervisorEvent>,
+    state: watch::Receiver<ConnectionState>,
+}
+
+impl Watch {
+    /// Starts the thread; `on_connected` is called whenever a connection is up.
+    pub(crate) fn start(
+        connections: Arc<Connections>,
+        ours: Arc<Ours>,
+        on_connected: impl Fn() + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (notes, inbox) = mpsc::channel();
+        let (events, _) = broadcast::channel(BACKLOG);
+        let (say_state, state) = watch::channel(ConnectionState::Connecting);
+        let outlet = Outlet { events: events.clone(), state: say_state };
+        let mut watcher =
+            Watcher { connections, ours, notes: notes.clone(), inbox, outlet, generation: 0 };
+        std::thread::Builder::new()
+            .name("libvirt-watch".to_owned())
+            .spawn(move || watcher.run(on_connected))?;
+        Ok(Self { notes, events, state })
+    }
+
+    /// How the connection stands, and every change of it.
+    pub(crate) fn state(&self) -> watch::Receiver<ConnectionState> {
+        self.state.clone()
+    }
+
+    /// Ends the thread, after what it does now.
+    pub(crate) fn stop(&self) {
+        // It may have ended already.
+        let _ = self.notes.send(Note::Stop);
+    }
+}
+
+impl Events for Watch {
+    fn subscribe(&self) -> broadcast::Receiver<HypervisorEvent> {
+        self.events.subscribe()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Where the watch tells what it saw.
+struct Outlet {
+    events: broadcast::Sender<HypervisorEvent>,
+    state: watch::Sender<ConnectionState>,
+}
+
+impl Outlet {
+    fn send(&self, event: HypervisorEvent) {
+        // Nobody may listen yet.
+        let _ = self.events.send(event);
+    }
+
+    fn connected(&self) {
+        self.state.send_replace(ConnectionState::Connected);
+        self.send(HypervisorEvent::Connected);
+    }
+
+    /// Says so once, however often connecting fails.
+    fn disconnected(&self, reason: &str) {
+        let before = self.state.send_replace(ConnectionState::Disconnected(reason.to_owned()));
+        if !matches!(before, ConnectionState::Disconnected(_)) {
+            tracing::warn!(reason, "libvirt is away; connecting again until it is back");
+            self.send(HypervisorEvent::Disconnected(reason.to_owned()));
+        }
+    }
+}
+
+struct Watcher {
+    connections: Arc<Connections>,
+    ours: Arc<Ours>,
+    notes: Sender<Note>,
+    inbox: Receiver<Note>,
+    outlet: Outlet,
+    generation: u64,
+}
+
+/// Why the watch of one connection ended.
+enum End {
+    Lost(&'static str),
+    Stop,
+}
+
+impl Watcher {
+    fn run(&mut self, on_connected: impl Fn()) {
+        let mut failures = 0;
+        loop {
+            match self.connect() {
+                Ok((conn, _subscription)) => {
+                    failures = 0;
+                    on_connected();
+                    self.outlet.connected();
+                    match self.watch(&conn) {
+                        End::Lost(reason) => self.outlet.disconnected(reason),
+                        End::Stop => break,
+                    }
+                }
+                Err(error) => self.outlet.disconnected(&error.message),
+            }
+            if self.stopped_within(RECONNECT.pause(failures, jitter())) {
+                break;
+            }
+            failures = failures.saturating_add(1);
+        }
+        self.outlet.state.send_replace(ConnectionState::Stopped);
+    }
+
+    fn connect(&mut self) -> Result<(Arc<Conn>, Subscription), LibvirtError> {
+        self.generation += 1;
+        let generation = self.generation;
+        let conn = self.connections.take()?;
+        let (lifecycle, closed) = (self.notes.clone(), self.notes.clone());
+        let subscription = Subscription::new(
+            Arc::clone(&conn),
+            Box::new(move |event| drop(lifecycle.send(Note::Lifecycle(event)))),
+            Box::new(move |reason| drop(closed.send(Note::Closed(generation, reason)))),
+        )?;
+        self.ours.relearn(&conn)?;
+        Ok((conn, subscription))
+    }
+
+    /// Reports events until the connection is lost.
+    fn watch(&self, conn: &Conn) -> End {
+        loop {
+            match self.inbox.recv() {
+                Ok(Note::Lifecycle(event)) => self.report(conn, event),
+                Ok(Note::Closed(generation, reason)) if generation == self.generation => {
+                    return End::Lost(reason);
+                }
+                Ok(Note::Closed(..)) => {}
+                Ok(Note::Stop) | Err(_) => return End::Stop,
+            }
+        }
+    }
+
+    fn report(&self, conn: &Conn, event: LifecycleEvent) {
+        let id = VmId::from(event.uuid);
+        let change = power::change(event);
+        match change {
+            Change::None => {}
+            Change::Undefined => {
+                if self.ours.forget(event.uuid) == Some(true) {
+                    self.outlet.send(HypervisorEvent::Undefined(id));
+                }
+            }
+            Change::Redefined => drop(self.ours.forget(event.uuid)),
+            Change::Added => {
+                self.ours.forget(event.uuid);
+                self.report_power(conn, event, PowerState::Off);
+            }
+            Change::Power(power) => self.report_power(conn, event, power),
+        }
+    }
+
+    fn report_power(&self, conn: &Conn, event: LifecycleEvent, power: PowerState) {
+        match self.ours.is_ours(conn, event.uuid) {
+            Ok(true) => self.outlet.send(HypervisorEvent::Power(VmId::from(event.uuid), power)),
+            Ok(false) => {}
+            // The connection is about to be found lost, and everything is looked at anew.
+            Err(error) => {
+                tracing::debug!(%error, uuid = %event.uuid, "cannot tell whose domain an event is of")
+            }
+        }
+    }
+
+    /// Waits; true if it is to stop.
+    fn stopped_within(&self, pause: Duration) -> bool {
+        let deadline = std::time::Instant::now() + pause;
+        loop {
+            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            match self.inbox.recv_timeout(left) {
+                Err(RecvTimeoutError::Timeout) => return false,
+                Ok(Note::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
+                // Left over from the lost connection.
+                Ok(Note::Lifecycle(_) | Note::Closed(..)) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! libvirt's test driver: domains without QEMU, in a world of each test's own.
+
+use std::io::Write;
+
+use ghost_core::domain::{ErrorKind, PowerState, VmId};
+use ghost_core::ports::HypervisorEvent::{Power, Undefined};
+use ghost_libvirt::{Libvirt, LibvirtConfig};
+
+use crate::world::{self, event};
+
+const FOREIGN: &str = "11111111-2222-4333-8444-555555555555";
+
+/// A node with one foreign domain, a network and a pool.
+pub(crate) async fn node() -> Libvirt {
+    let mut file = tempfile::NamedTempFile::with_suffix(".xml").unwrap();
+    write!(
+        file,
+        "<node><domain type='test'><name>theirs</name><uuid>{FOREIGN}</uuid><memory>8192</memory><vcpu>1</vcpu>\
+         <os><type>hvm</type></os></domain>\
+         <network><name>default</name><bridge name='virbr0'/><forward/><ip address='192.0.2.1' netmask='255.255.255.0'>\
+         <dhcp><range start='192.0.2.2' end='192.0.2.4'/></dhcp></ip></network>\
+         <pool type='dir'><name>default</name><target><path>/no/such/folder</path></target></pool></node>"
+    )
+    .unwrap();
+    let uri = format!("test://{}", file.path().display());
+    world::connect(LibvirtConfig { uri, ..world::config("") }).await
+}
+
+pub(crate) fn spec(id: VmId) -> ghost_core::ports::DomainSpec {
+    world::spec(id, "/pool/d.qcow2".into(), "/pool/s.iso".into(), "192.0.2.2".parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_domain_lives_from_definition_to_removal_and_tells_each_step() {
+    let (libvirt, id) = (node().await, VmId::generate());
+    let (hypervisor, mut events) = (libvirt.hypervisor(), libvirt.events().subscribe());
+    hypervisor.define(&spec(id)).await.unwrap();
+    event(&mut events, &Power(id, PowerState::Off)).await;
+    hypervisor.ensure_started(id).await.unwrap();
+    event(&mut events, &Power(id, PowerState::Running)).await;
+    let seen = hypervisor.observe().await.unwrap();
+    assert_eq!(
+        seen.iter().map(|seen| (seen.id, &seen.power)).collect::<Vec<_>>(),
+        [(id, &PowerState::Running)]
+    );
+    hypervisor.ensure_off(id).await.unwrap();
+    event(&mut events, &Power(id, PowerState::Off)).await;
+    hypervisor.ensure_undefined(id).await.unwrap();
+    event(&mut events, &Undefined(id)).await;
+    assert!(hypervisor.observe().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_guest_that_is_asked_to_power_off_goes_off() {
+    let (libvirt, id) = (node().await, VmId::generate());
+    let (hypervisor, mut events) = (libvirt.hypervisor(), libvirt.events().subscribe());
+    hypervisor.define(&spec(id)).await.unwrap();
+    hypervisor.ensure_started(id).await.unwrap();
+    hypervisor.ask_to_power_off(id).await.unwrap();
+    event(&mut events, &Power(id, PowerState::Running)).await;
+    event(&mut events, &Power(id, PowerState::Off)).await;
+    hypervisor.ask_to_power_off(id).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_foreign_domain_is_neither_seen_nor_touched() {
+    let (libvirt, theirs) = (node().await, FOREIGN.parse().unwrap());
+    let hypervisor = libvirt.hypervisor();
+    assert!(hypervisor.observe().await.unwrap().is_empty());
+    for result in [hypervisor.ensure_off(theirs).await, hypervisor.ensure_undefined(theirs).await] {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::HypervisorFailed);
+    }
+    let still_there = hypervisor.ensure_started(theirs).await.unwrap_err();
+    assert_eq!(still_there.kind(), ErrorKind::HypervisorFailed, "{still_there}");
+}
+
+#[tokio::test]
+async fn a_pool_that_this_host_does_not_see_is_measured_by_libvirt() {
+    let space = node().await.storage().space().await.unwrap();
+    assert!(space.total.0 > 0 && space.free <= space.total, "{space:?}");
+}

@@ -1,9 +1,10 @@
 //! Invariant: a file is there whole or not at all, and a private key is never readable by others,
-//! not even while it is written.
+//! not even while it is written; only the agent's may be readable by the group its folder was
+//! given to.
 
 use std::fs::Permissions;
 use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -22,6 +23,9 @@ pub(super) enum Existing {
 pub(super) enum Secrecy {
     /// 0600.
     Private,
+    /// 0640 with the folder's group, if the folder was given to a group that is not ours: it is
+    /// the group of who is to use the key (`make install` gives the folder to `ghost`). Else 0600.
+    FolderGroup,
     /// 0644.
     Public,
 }
@@ -77,9 +81,54 @@ fn prepare(dir: &Path, file: &NewFile) -> io::Result<(NamedTempFile, PathBuf)> {
     // tempfile makes it 0600.
     let mut temporary = NamedTempFile::new_in(dir)?;
     temporary.write_all(file.pem.as_bytes())?;
-    if file.secrecy == Secrecy::Public {
-        temporary.as_file().set_permissions(Permissions::from_mode(0o644))?;
+    match file.secrecy {
+        Secrecy::Private => {}
+        Secrecy::Public => {
+            temporary.as_file().set_permissions(Permissions::from_mode(0o644))?;
+        }
+        Secrecy::FolderGroup => {
+            let group = std::fs::metadata(dir)?.gid();
+            if group != rustix::process::getegid().as_raw() {
+                std::os::unix::fs::fchown(temporary.as_file(), None, Some(group))?;
+                temporary.as_file().set_permissions(Permissions::from_mode(0o640))?;
+            }
+        }
     }
     temporary.as_file().sync_all()?;
     Ok((temporary, dir.join(file.name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode_and_group(path: &Path) -> (u32, u32) {
+        let metadata = std::fs::metadata(path).unwrap();
+        (metadata.permissions().mode() & 0o777, metadata.gid())
+    }
+
+    fn key(name: &'static str, secrecy: Secrecy) -> NewFile {
+        NewFile { name, secrecy, pem: "key".to_owned() }
+    }
+
+    #[test]
+    fn in_ones_own_folder_every_key_is_private() {
+        let dir = tempfile::tempdir().unwrap();
+        write_all(dir.path(), &[key("agent.key", Secrecy::FolderGroup)], Existing::Keep).unwrap();
+        assert_eq!(mode_and_group(&dir.path().join("agent.key")).0, 0o600);
+    }
+
+    #[test]
+    fn in_a_folder_of_another_group_that_group_may_read_the_agents_key_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let other = rustix::process::getegid().as_raw() + 1;
+        if std::os::unix::fs::chown(dir.path(), None, Some(other)).is_err() {
+            assert!(!rustix::process::geteuid().is_root(), "root may give folders away");
+            return;
+        }
+        let files = [key("agent.key", Secrecy::FolderGroup), key("ca.key", Secrecy::Private)];
+        write_all(dir.path(), &files, Existing::Keep).unwrap();
+        assert_eq!(mode_and_group(&dir.path().join("agent.key")), (0o640, other));
+        assert_eq!(mode_and_group(&dir.path().join("ca.key")).0, 0o600);
+    }
 }

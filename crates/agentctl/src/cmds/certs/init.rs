@@ -107,16 +107,16 @@ fn san(name: &Name) -> Result<SanType, rcgen::Error> {
 }
 
 fn new_files(issued: Issued) -> Vec<NewFile> {
-    let both = |pair: Pair, certificate, key| {
+    let both = |pair: Pair, certificate, key, secrecy| {
         [
             NewFile { name: certificate, secrecy: Secrecy::Public, pem: pair.certificate },
-            NewFile { name: key, secrecy: Secrecy::Private, pem: pair.key },
+            NewFile { name: key, secrecy, pem: pair.key },
         ]
     };
     let pairs = [
-        both(issued.ca, "ca.crt", "ca.key"),
-        both(issued.agent, "agent.crt", "agent.key"),
-        both(issued.operator, "operator.crt", "operator.key"),
+        both(issued.ca, "ca.crt", "ca.key", Secrecy::Private),
+        both(issued.agent, "agent.crt", "agent.key", Secrecy::FolderGroup),
+        both(issued.operator, "operator.crt", "operator.key", Secrecy::Private),
     ];
     pairs.into_iter().flatten().collect()
 }

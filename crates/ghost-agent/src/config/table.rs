@@ -1,0 +1,288 @@
+//! The one table of keys. Invariant: a key is named here and nowhere else; the structs, the file,
+//! the environment, the documentation and the example file all follow from its line.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ghost_core::domain::{Bytes, Overcommit, ReservationRule, Reserve};
+use url::Url;
+
+use super::model::{
+    Acceleration, ClientName, LibvirtUri, LogFormat, LogLevel, LogOutput, ObjectName,
+};
+use super::reader::Reader;
+use super::rules::{
+    Rule, Shape, api_url, choice, clients, duration, host_label, http_path, libvirt_uri,
+    object_name, optional, path, ratio, reserve, socket_address, socket_path, switch, whole,
+};
+
+/// The value of a key that nobody set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fallback {
+    /// This text, as in the environment.
+    Text(&'static str),
+    /// The host's name, as far as it is a label.
+    HostName,
+}
+
+/// What is known about a key.
+#[derive(Debug, Clone)]
+pub(super) struct Key {
+    pub(super) section: &'static str,
+    pub(super) name: &'static str,
+    pub(super) fallback: Fallback,
+    pub(super) allowed: Cow<'static, str>,
+    pub(super) shape: Shape,
+    pub(super) doc: String,
+}
+
+impl Key {
+    fn new<T>(
+        at: (&'static str, &'static str),
+        fallback: Fallback,
+        rule: &Rule<T>,
+        doc: &str,
+    ) -> Self {
+        let (section, name) = at;
+        let doc = doc.split_whitespace().collect::<Vec<_>>().join(" ");
+        Self { section, name, fallback, allowed: rule.allowed.clone(), shape: rule.shape, doc }
+    }
+
+    /// `section.name`.
+    pub(super) fn path(&self) -> String {
+        format!("{}.{}", self.section, self.name)
+    }
+
+    /// The environment variable that sets it.
+    pub(super) fn variable(&self) -> String {
+        format!("GHOST_{}__{}", self.section.to_uppercase(), self.name.to_uppercase())
+    }
+
+    /// The default as the documentation shows it.
+    pub(super) fn fallback_shown(&self) -> &'static str {
+        match self.fallback {
+            Fallback::Text("") => "\"\"",
+            Fallback::Text(text) => text,
+            Fallback::HostName => "the host's name",
+        }
+    }
+}
+
+/// A section and what it is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Section {
+    pub(super) name: &'static str,
+    pub(super) doc: &'static str,
+}
+
+macro_rules! settings {
+    ($(
+        #[doc = $about:literal]
+        $vis:vis $section:ident: $Section:ident {$(
+            $(#[doc = $doc:literal])+
+            $key:ident: $Value:ty = $fallback:expr, $rule:expr;
+        )+}
+    )+) => {
+        $(
+            #[doc = $about]
+            #[derive(Debug, Clone, PartialEq)]
+            $vis struct $Section {
+                $( $(#[doc = $doc])+ $vis $key: $Value, )+
+            }
+        )+
+
+        /// Every section as it was written, before the sections are held against each other;
+        /// `None` where a value was refused.
+        #[derive(Debug, Clone, PartialEq)]
+        pub(super) struct Settings {
+            $( pub(super) $section: Option<$Section>, )+
+        }
+
+        impl Settings {
+            /// Reads every key; the reader notes each that is wrong.
+            pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+                $(let $section = {
+                    $(let $key = {
+                        let rule = $rule;
+                        let at = (stringify!($section), stringify!($key));
+                        let key = Key::new(at, $fallback, &rule, concat!($($doc),+));
+                        reader.read(&key, &rule)
+                    };)+
+                    (|| Some($Section { $($key: $key?,)+ }))()
+                };)+
+                Self { $($section,)+ }
+            }
+        }
+
+        /// Every section, in the order of the documentation.
+        pub(super) fn sections() -> Vec<Section> {
+            vec![$( Section { name: stringify!($section), doc: $about }, )+]
+        }
+
+        /// Every key, in the order of the documentation.
+        pub(super) fn keys() -> Vec<Key> {
+            vec![$($(
+                Key::new(
+                    (stringify!($section), stringify!($key)),
+                    $fallback,
+                    &$rule,
+                    concat!($($doc),+),
+                ),
+            )+)+]
+        }
+    };
+}
+
+use Fallback::{HostName, Text};
+
+settings! {
+    /// The agent itself.
+    pub agent: Agent {
+        /// Name of this agent, unique among the owner's.
+        name: String = HostName, host_label();
+        /// Address of the Ghost API inside the VPN. Without one the agent serves local commands
+        /// only.
+        api_url: Option<Url> = Text(""), optional(api_url());
+        /// Time from one heartbeat to the next.
+        heartbeat_interval: Duration = Text("30s"), duration(seconds(1..=3600));
+        /// Ignored: the agent reports the version of its own binary.
+        version: () = Text(""), Rule::anything();
+        /// Folder of the ledger and of the agent's other state.
+        state_dir: PathBuf = Text("/var/lib/ghost"), path();
+        /// How long calls under way may go on after the agent was told to stop. VMs run on.
+        shutdown_timeout: Duration = Text("30s"), duration(seconds(1..=600));
+    }
+
+    /// What runs the guests.
+    pub hypervisor: Hypervisor {
+        /// `kvm` refuses to run without usable KVM; `tcg` emulates, is slow and isolates no one;
+        /// `auto` takes KVM where it is usable and else TCG, with a warning.
+        acceleration: Acceleration = Text("kvm"), choice(&[
+            ("kvm", Acceleration::Kvm), ("auto", Acceleration::Auto), ("tcg", Acceleration::Tcg),
+        ]);
+    }
+
+    /// The templates.
+    pub images: Images {
+        /// File with a YAML list of templates (name, arch, url, checksum, default_user). Without one
+        /// there is no template, so no VM can be created.
+        catalog: Option<PathBuf> = Text(""), optional(path());
+    }
+
+    /// libvirt on this host.
+    pub libvirt: Libvirt {
+        /// The connection.
+        uri: LibvirtUri = Text("qemu:///system"), libvirt_uri();
+        /// Storage pool of the VMs' disks. It must exist.
+        storage_pool: ObjectName = Text("default"), object_name();
+        /// NAT network of the VMs. It must exist.
+        network: ObjectName = Text("default"), object_name();
+        /// Folder of the downloaded base images. QEMU must be able to read it.
+        image_cache: PathBuf = Text("/var/lib/ghost/images"), path();
+    }
+
+    /// What the owner keeps, and how often the rest may be promised.
+    pub resources: Resources {
+        /// Logical CPUs that no VM gets.
+        reserved_cpu: Reserve = Text("auto"), reserve(0..=4096, "CPUs");
+        /// Memory that no VM gets, in GiB.
+        reserved_ram_gb: Reserve = Text("auto"), reserve(0..=65_536, "GiB");
+        /// Space of the storage pool's file system that no VM gets, in GiB.
+        reserved_disk_gb: Reserve = Text("auto"), reserve(0..=1_048_576, "GiB");
+        /// Virtual CPUs per unreserved CPU.
+        cpu_overcommit: f64 = Text("1.0"), ratio(0.1..=64.0);
+        /// Virtual bytes of disk per unreserved byte of the pool.
+        disk_overcommit: f64 = Text("1.0"), ratio(0.1..=64.0);
+    }
+
+    /// Who may command, and where.
+    pub(super) grpc: GrpcKeys {
+        /// Address of the listener for the control plane and for remote operators.
+        listen_addr: SocketAddr = Text("127.0.0.1:9090"), socket_address();
+        /// TLS 1.3 with client certificates on that listener. `false` is accepted on a loopback
+        /// address only.
+        tls_enabled: bool = Text("true"), switch();
+        /// The agent's certificate chain, PEM.
+        tls_cert: PathBuf = Text("/etc/ghost/certs/agent.crt"), path();
+        /// Its private key, PEM.
+        tls_key: PathBuf = Text("/etc/ghost/certs/agent.key"), path();
+        /// The authorities that sign the clients' certificates, PEM.
+        tls_ca: PathBuf = Text("/etc/ghost/certs/ca.crt"), path();
+        /// Names (subjectAltName) of the certificates that are obeyed. In the environment they are
+        /// separated by commas.
+        allowed_clients: Vec<ClientName> =
+            Text("spiffe://ghost/control-plane, spiffe://ghost/operator"), clients();
+        /// Socket for agentctl on this host.
+        unix_socket: Option<PathBuf> = Text("/run/ghost/agent.sock"), optional(socket_path());
+    }
+
+    /// The life of a VM.
+    pub vm: Vm {
+        /// How long a new VM may take to get its address.
+        address_timeout: Duration = Text("120s"), duration(seconds(1..=3600));
+        /// How long a guest may take to power off before its power is cut.
+        stop_timeout: Duration = Text("30s"), duration(seconds(1..=3600));
+        /// Keep a VM that got no address in time, for a look at it, instead of undoing it.
+        keep_failed: bool = Text("false"), switch();
+    }
+
+    /// The log.
+    pub logging: Logging {
+        /// The least severe level that is logged.
+        level: LogLevel = Text("info"), choice(&[
+            ("debug", LogLevel::Debug), ("info", LogLevel::Info),
+            ("warn", LogLevel::Warn), ("error", LogLevel::Error),
+        ]);
+        /// Where the log goes; standard output ends in systemd's journal.
+        output: LogOutput = Text("stdout"), choice(&[
+            ("stdout", LogOutput::Stdout), ("file", LogOutput::File), ("both", LogOutput::Both),
+        ]);
+        /// The log file, where `output` asks for one.
+        file: PathBuf = Text("/var/log/ghost/agent.log"), path();
+        /// How a line looks.
+        format: LogFormat = Text("json"), choice(&[
+            ("json", LogFormat::Json), ("text", LogFormat::Text),
+        ]);
+        /// Size in MiB at which the log file is rotated.
+        max_size: Bytes = Text("100"), whole(1..=10_240, "MiB")
+            .map(|mib| Bytes(u64::from(mib) << 20));
+        /// Age in days at which a rotated log file is removed.
+        max_age: Duration = Text("7"), whole(1..=3650, "days")
+            .map(|days| Duration::from_secs(u64::from(days) * 86_400));
+    }
+
+    /// Metrics and health over HTTP.
+    pub metrics: Metrics {
+        /// Serve metrics for Prometheus. Health is served in either case.
+        enabled: bool = Text("true"), switch();
+        /// Address of the HTTP listener.
+        listen_addr: SocketAddr = Text("127.0.0.1:9091"), socket_address();
+        /// Path of the metrics.
+        path: String = Text("/metrics"), http_path();
+    }
+}
+
+fn seconds(range: RangeInclusive<u64>) -> RangeInclusive<Duration> {
+    Duration::from_secs(*range.start())..=Duration::from_secs(*range.end())
+}
+
+impl Resources {
+    /// What the owner keeps, whatever the host has.
+    #[must_use]
+    pub const fn reservation(&self) -> ReservationRule {
+        ReservationRule {
+            cpus: self.reserved_cpu,
+            ram: self.reserved_ram_gb,
+            disk: self.reserved_disk_gb,
+        }
+    }
+
+    /// How often the rest may be promised.
+    #[must_use]
+    pub const fn overcommit(&self) -> Overcommit {
+        Overcommit { cpu: self.cpu_overcommit, disk: self.disk_overcommit }
+    }
+}

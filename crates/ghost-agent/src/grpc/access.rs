@@ -1,0 +1,153 @@
+//! Who may call. Invariant: no command without a proven, permitted identity: over TCP a
+//! certificate of our CA with an allowed name, over the unix socket the kernel's word for it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tonic::{Request, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use super::status::DOMAIN;
+
+/// Where a connection comes from, and what is proven about it.
+#[derive(Debug, Clone)]
+pub enum Caller {
+    /// Mutual TLS: the subject alternative names of the client's certificate.
+    Certificate {
+        /// The other end.
+        peer: SocketAddr,
+        /// URI and DNS names.
+        names: Arc<[String]>,
+    },
+    /// The unix socket: what the kernel says of the process at the other end.
+    Local {
+        /// Its user.
+        uid: u32,
+        /// Its process, where known.
+        pid: Option<i32>,
+    },
+    /// TCP without TLS, which is accepted on loopback only.
+    Loopback {
+        /// The other end.
+        peer: SocketAddr,
+    },
+}
+
+impl Caller {
+    fn is_on_this_host(&self) -> bool {
+        match self {
+            Self::Certificate { peer, .. } => peer.ip().is_loopback(),
+            Self::Local { .. } | Self::Loopback { .. } => true,
+        }
+    }
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Certificate { peer, names } => write!(f, "{} at {peer}", names.join(",")),
+            Self::Local { uid, pid: Some(pid) } => write!(f, "uid {uid}, pid {pid}"),
+            Self::Local { uid, pid: None } => write!(f, "uid {uid}"),
+            Self::Loopback { peer } => write!(f, "unauthenticated at {peer}"),
+        }
+    }
+}
+
+/// The rule: which names may command (`grpc.allowed_clients`, matched exactly).
+#[derive(Debug, Clone)]
+pub struct Access {
+    allowed: Arc<[String]>,
+}
+
+impl Access {
+    /// Certificates with one of these URI or DNS names may command.
+    pub fn new(allowed: impl IntoIterator<Item = String>) -> Self {
+        Self { allowed: allowed.into_iter().collect() }
+    }
+
+    fn decide(&self, caller: Option<&Caller>) -> Result<(), Status> {
+        match caller {
+            Some(Caller::Local { .. } | Caller::Loopback { .. }) => Ok(()),
+            Some(Caller::Certificate { names, .. })
+                if names.iter().any(|n| self.allowed.contains(n)) =>
+            {
+                Ok(())
+            }
+            Some(Caller::Certificate { names, peer }) => {
+                tracing::warn!(names = names.join(","), %peer, "refused a client whose certificate names nobody in grpc.allowed_clients");
+                Err(denied(format!(
+                    "the certificate's names ({}) are not permitted; add one of them to grpc.allowed_clients in the agent's config",
+                    names.join(", ")
+                )))
+            }
+            None => Err(denied("the connection has no identity".to_owned())),
+        }
+    }
+}
+
+fn denied(message: String) -> Status {
+    let details = ErrorDetails::with_error_info("PERMISSION_DENIED", DOMAIN, HashMap::new());
+    Status::with_error_details(tonic::Code::PermissionDenied, message, details)
+}
+
+impl tonic::service::Interceptor for Access {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        self.decide(request.extensions().get::<Caller>()).map(|()| request)
+    }
+}
+
+/// Lets only callers on this host pass: for server reflection.
+///
+/// # Errors
+/// `PERMISSION_DENIED`.
+pub fn on_this_host_only(request: Request<()>) -> Result<Request<()>, Status> {
+    match request.extensions().get::<Caller>() {
+        Some(caller) if caller.is_on_this_host() => Ok(request),
+        _ => Err(denied("server reflection is answered on this host only".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate(names: &[&str]) -> Caller {
+        Caller::Certificate {
+            peer: ([100, 64, 0, 1], 4000).into(),
+            names: names.iter().map(|n| (*n).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn only_an_exact_name_of_the_list_may_command() {
+        let access = Access::new(["spiffe://ghost/operator".to_owned()]);
+        let may = |names: &[&str]| access.decide(Some(&certificate(names))).is_ok();
+        assert!(may(&["spiffe://ghost/operator"]));
+        assert!(may(&["other", "spiffe://ghost/operator"]));
+        for wrong in
+            ["spiffe://ghost/operator/x", "spiffe://ghost/operato", "SPIFFE://GHOST/OPERATOR", ""]
+        {
+            assert!(!may(&[wrong]), "{wrong}");
+        }
+        assert!(!may(&[]));
+        assert!(access.decide(None).is_err());
+    }
+
+    #[test]
+    fn an_empty_list_permits_no_certificate() {
+        assert!(Access::new([]).decide(Some(&certificate(&[""]))).is_err());
+    }
+
+    #[test]
+    fn reflection_is_refused_to_others_than_this_host() {
+        let ask = |caller: Caller| {
+            let mut request = Request::new(());
+            request.extensions_mut().insert(caller);
+            on_this_host_only(request).is_ok()
+        };
+        assert!(!ask(certificate(&["spiffe://ghost/operator"])));
+        assert!(ask(Caller::Local { uid: 0, pid: None }));
+    }
+}

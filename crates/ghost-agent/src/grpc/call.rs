@@ -1,0 +1,153 @@
+//! One call at the edge: its id, its one line in the log, and its way into a use case.
+//!
+//! Invariant: a mutation runs in a tracked task, so that a client that hangs up abandons nothing
+//! and a shutdown can wait for it.
+
+use std::time::Instant;
+
+use ghost_core::domain::{AppError, ErrorKind};
+use tokio_util::task::TaskTracker;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status};
+use tracing::Instrument as _;
+
+use super::access::Caller;
+use super::status;
+
+/// Longest id that is taken from a caller.
+const ID_BYTES: usize = 128;
+
+/// A call under way.
+#[derive(Debug)]
+pub(super) struct Call {
+    rpc: &'static str,
+    request_id: String,
+    began: Instant,
+    span: tracing::Span,
+}
+
+impl Call {
+    /// Takes the call's message out and notes who sent it.
+    pub(super) fn open<M>(rpc: &'static str, request: Request<M>) -> (Self, M) {
+        let request_id = request_id(request.metadata());
+        let caller =
+            request.extensions().get::<Caller>().map(ToString::to_string).unwrap_or_default();
+        let span = tracing::info_span!("call", rpc, request_id, caller);
+        (Self { rpc, request_id, began: Instant::now(), span }, request.into_inner())
+    }
+
+    /// Answers from memory.
+    pub(super) fn read<T>(
+        self,
+        work: impl FnOnce() -> Result<T, AppError>,
+    ) -> Result<Response<T>, Status> {
+        let result = self.span.in_scope(work);
+        self.close(result)
+    }
+
+    /// Runs work that changes something to its end, whoever still listens.
+    pub(super) async fn change<T: Send + 'static>(
+        self,
+        tasks: &TaskTracker,
+        work: impl Future<Output = Result<T, AppError>> + Send + 'static,
+    ) -> Result<Response<T>, Status> {
+        if tasks.is_closed() {
+            return self.close(Err(shutting_down()));
+        }
+        let span = self.span.clone();
+        // The last line is written by the task: it comes even when the client is gone by then.
+        let task = tasks.spawn(async move { self.close(work.await) }.instrument(span));
+        task.await.unwrap_or_else(|died| {
+            tracing::error!(error = %died, "a task died");
+            Err(Status::internal("the agent failed; its log says why"))
+        })
+    }
+
+    fn close<T>(self, result: Result<T, AppError>) -> Result<Response<T>, Status> {
+        let _in = self.span.enter();
+        let took = self.began.elapsed();
+        match result {
+            Ok(message) => {
+                tracing::info!(rpc = self.rpc, ?took, "done");
+                Ok(Response::new(message))
+            }
+            Err(error) => {
+                log(&error, took);
+                Err(status::from_error(&error, &self.request_id))
+            }
+        }
+    }
+}
+
+fn log(error: &AppError, took: std::time::Duration) {
+    let (error_code, context) = (error.code().as_str(), error.context());
+    let chain = chain(error);
+    match error.kind() {
+        ErrorKind::Validation
+        | ErrorKind::NotFound
+        | ErrorKind::NameTaken
+        | ErrorKind::Busy
+        | ErrorKind::WrongState => {
+            tracing::info!(error_code, chain, ?took, "refused");
+        }
+        ErrorKind::ResourceLimit | ErrorKind::ShuttingDown => {
+            tracing::warn!(error_code, chain, ?took, "refused");
+        }
+        ErrorKind::HypervisorUnavailable
+        | ErrorKind::HypervisorFailed
+        | ErrorKind::AddressTimeout
+        | ErrorKind::NetworkUnavailable
+        | ErrorKind::Internal => tracing::error!(error_code, chain, ?context, ?took, "failed"),
+    }
+}
+
+/// An error and all of its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |e| e.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn shutting_down() -> AppError {
+    AppError::new(ErrorKind::ShuttingDown, "the agent is shutting down")
+        .remedy("try again when it is back")
+}
+
+/// The caller's id of the call (`x-request-id`, or the trace id of W3C's `traceparent`), or one
+/// of our own.
+fn request_id(metadata: &MetadataMap) -> String {
+    let text = |key| metadata.get(key).and_then(|value| value.to_str().ok());
+    let given = text("x-request-id").or_else(|| text("traceparent")?.split('-').nth(1));
+    given
+        .filter(|id| (1..=ID_BYTES).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()))
+        .map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id_of(pairs: &[(&'static str, &str)]) -> String {
+        let mut metadata = MetadataMap::new();
+        for (key, value) in pairs {
+            metadata.insert(*key, value.parse().unwrap());
+        }
+        request_id(&metadata)
+    }
+
+    #[test]
+    fn the_callers_id_is_kept() {
+        assert_eq!(id_of(&[("x-request-id", "abc"), ("traceparent", "00-def-1-01")]), "abc");
+        assert_eq!(
+            id_of(&[("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]),
+            "4bf92f3577b34da6a3ce929d0e0e4736"
+        );
+    }
+
+    #[test]
+    fn an_absurd_id_is_replaced() {
+        let long = "x".repeat(ID_BYTES + 1);
+        for wrong in ["", "has space", long.as_str()] {
+            assert_eq!(id_of(&[("x-request-id", wrong)]).len(), 36);
+        }
+    }
+}

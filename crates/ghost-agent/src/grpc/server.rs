@@ -1,0 +1,70 @@
+//! The server on the doors: our API, `grpc.health.v1`, and reflection for this host only.
+
+use std::io;
+use std::time::Duration;
+
+use ghost_proto::AGENT_DESCRIPTOR;
+use ghost_proto::agentpb::agent_service_server::AgentServiceServer;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::service::InterceptorLayer;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Server;
+use tonic_health::server::HealthReporter;
+
+use super::access::{Access, on_this_host_only};
+use super::listen::Connection;
+use super::service::AgentApi;
+
+/// Largest message that is read: user data and metadata at their limits are a seventh of it.
+const MESSAGE_BYTES: usize = 1 << 20;
+/// Most calls under way on one connection.
+const CALLS_PER_CONNECTION: u32 = 256;
+/// How often a silent connection is asked whether it lives, and how long it may take to answer.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
+
+/// Why the server ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The reflection service can't read our own descriptor.
+    #[error("the wire contract's descriptor is damaged: this is a bug of the build")]
+    Descriptor(#[source] tonic_reflection::server::Error),
+    /// The transport failed.
+    #[error("the gRPC server failed")]
+    Transport(#[source] tonic::transport::Error),
+}
+
+/// Serves until `closing`, then until the calls under way have been answered.
+///
+/// # Errors
+/// See [`ServerError`].
+pub async fn serve(
+    api: AgentApi,
+    access: Access,
+    connections: ReceiverStream<io::Result<Connection>>,
+    closing: CancellationToken,
+) -> Result<(), ServerError> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<AgentServiceServer<AgentApi>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(AGENT_DESCRIPTOR)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(ServerError::Descriptor)?;
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE.0))
+        .http2_keepalive_timeout(Some(KEEPALIVE.1))
+        .max_concurrent_streams(CALLS_PER_CONNECTION)
+        .layer(InterceptorLayer::new(access))
+        .add_service(AgentServiceServer::new(api).max_decoding_message_size(MESSAGE_BYTES))
+        .add_service(health_service)
+        .add_service(InterceptedService::new(reflection, on_this_host_only))
+        .serve_with_incoming_shutdown(connections, close(closing, health))
+        .await
+        .map_err(ServerError::Transport)
+}
+
+async fn close(closing: CancellationToken, health: HealthReporter) {
+    closing.cancelled().await;
+    health.set_not_serving::<AgentServiceServer<AgentApi>>().await;
+}

@@ -1,0 +1,117 @@
+//! Errors on the wire: gRPC status + `google.rpc.ErrorInfo` (reason = the error's code, domain
+//! `agent.ghost`), and `BadRequest` or `RetryInfo` where they apply. The only place where an
+//! [`ErrorKind`] becomes a gRPC code.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use ghost_core::domain::{AppError, ErrorKind};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+
+/// The domain of every `ErrorInfo`.
+pub const DOMAIN: &str = "agent.ghost";
+
+/// Longest value of an error's metadata, in bytes: it travels in an HTTP/2 trailer, of which
+/// clients commonly take 8 KiB for all.
+const VALUE_BYTES: usize = 2048;
+
+/// How soon a client should try again what failed because libvirt is away.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// The answer to a call that failed.
+#[must_use]
+pub fn from_error(error: &AppError, request_id: &str) -> Status {
+    let code = code(error.kind());
+    // What went wrong inside is for the log; the caller gets the id to find it there.
+    let message = match error.kind() {
+        ErrorKind::Internal => {
+            format!("the agent failed; its log says why under request_id {request_id}")
+        }
+        _ => error.to_string(),
+    };
+    let mut metadata: HashMap<String, String> = match error.kind() {
+        ErrorKind::Internal => HashMap::new(),
+        _ => error.context().iter().map(|(k, v)| ((*k).to_owned(), shortened(v))).collect(),
+    };
+    metadata.insert("request_id".to_owned(), request_id.to_owned());
+    let mut details = ErrorDetails::with_error_info(error.code().as_str(), DOMAIN, metadata);
+    if !error.violations().is_empty() {
+        let violation = |v: &ghost_core::domain::FieldViolation| {
+            FieldViolation::new(v.field.as_ref(), v.problem.as_str())
+        };
+        details.set_bad_request(error.violations().iter().map(violation).collect::<Vec<_>>());
+    }
+    if code == Code::Unavailable {
+        details.set_retry_info(Some(RETRY_AFTER));
+    }
+    Status::with_error_details(code, message, details)
+}
+
+const fn code(kind: ErrorKind) -> Code {
+    match kind {
+        ErrorKind::Validation => Code::InvalidArgument,
+        ErrorKind::ResourceLimit => Code::ResourceExhausted,
+        ErrorKind::NotFound => Code::NotFound,
+        ErrorKind::NameTaken => Code::AlreadyExists,
+        ErrorKind::WrongState => Code::FailedPrecondition,
+        ErrorKind::Busy => Code::Aborted,
+        ErrorKind::HypervisorUnavailable
+        | ErrorKind::NetworkUnavailable
+        | ErrorKind::ShuttingDown => Code::Unavailable,
+        ErrorKind::AddressTimeout => Code::DeadlineExceeded,
+        ErrorKind::HypervisorFailed | ErrorKind::Internal => Code::Internal,
+    }
+}
+
+/// The end of a long value: of a console, the last lines tell most.
+fn shortened(value: &str) -> String {
+    let mut start = value.len().saturating_sub(VALUE_BYTES);
+    while !value.is_char_boundary(start) {
+        start += 1;
+    }
+    value[start..].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_on_the_wire_has_reason_domain_and_facts() {
+        let error = AppError::new(ErrorKind::NameTaken, "the name is taken").with("vm_id", 7);
+        let status = from_error(&error, "r-1");
+        assert_eq!((status.code(), status.message()), (Code::AlreadyExists, "the name is taken"));
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("CONFLICT", DOMAIN));
+        assert_eq!(
+            (info.metadata["vm_id"].as_str(), info.metadata["request_id"].as_str()),
+            ("7", "r-1")
+        );
+    }
+
+    #[test]
+    fn an_internal_error_tells_the_caller_nothing_but_where_to_look() {
+        let error = AppError::new(ErrorKind::Internal, "secret path /x").with("path", "/x");
+        let status = from_error(&error, "r-1");
+        assert!(!format!("{status:?}").contains("/x"));
+        assert!(status.message().contains("r-1"));
+    }
+
+    #[test]
+    fn what_may_pass_by_itself_carries_a_retry_delay() {
+        let error = AppError::new(ErrorKind::HypervisorUnavailable, "libvirt is away");
+        let status = from_error(&error, "r-1");
+        assert!(status.get_details_retry_info().unwrap().retry_delay.is_some());
+    }
+
+    #[test]
+    fn a_long_console_keeps_its_end_within_the_limit() {
+        let error = AppError::new(ErrorKind::AddressTimeout, "no address")
+            .with("console", format!("{}the end", "ä".repeat(4000)));
+        let status = from_error(&error, "r-1");
+        let info = status.get_details_error_info().unwrap();
+        assert!(info.metadata["console"].len() <= VALUE_BYTES);
+        assert!(info.metadata["console"].ends_with("the end"));
+    }
+}

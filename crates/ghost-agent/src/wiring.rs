@@ -1,0 +1,195 @@
+//! Puts the parts together: adapters into ports, ports into use cases, use cases into the API.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ghost_core::application::{
+    CreateVm, DeleteVm, Limits, ListVms, OnAddressTimeout, Reconcile, Registry, StartVm, StopVm,
+    VmStatusQuery, Watcher,
+};
+use ghost_core::domain::{Arch, Catalog, VmId};
+use ghost_core::ports::Ports;
+use ghost_host::{
+    AgentState, AgentStateFile, ImageCache, LedgerDir, NoCloudSeed, ProcHost, SystemClock,
+};
+use ghost_libvirt::{Acceleration, AccelerationChoice, Detected, Libvirt, LibvirtConfig};
+use tokio_util::task::TaskTracker;
+
+use crate::config::{self, Config};
+use crate::grpc::AgentApi;
+
+/// How often the counters of all guests are read (design, "The cache").
+const SAMPLE_EVERY: Duration = Duration::from_secs(5);
+
+/// How long the start waits for the first look at libvirt.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+
+/// Everything that runs, apart from the doors.
+#[derive(Debug)]
+pub struct Parts {
+    /// The use cases behind the API.
+    pub api: AgentApi,
+    ports: Ports,
+    registry: Arc<Registry>,
+    libvirt: Libvirt,
+    summary: Summary,
+}
+
+impl Parts {
+    /// Takes the ledger, begins to connect to libvirt, and reads what there is.
+    ///
+    /// # Errors
+    /// What kept it from starting. libvirt being away does not: the agent outlives it.
+    pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        let ledger = LedgerDir::open(&config.agent.state_dir)?;
+        let file = AgentStateFile::of(&ledger);
+        let state = file.load_or_create(crate::VERSION).await?;
+        tracing::info!(agent_id = %state.agent_id, "this agent");
+        let catalog = Arc::new(catalog(config)?);
+        let libvirt = Libvirt::connect(libvirt_config(config)?)?;
+        libvirt.check().await.iter().for_each(|finding| tracing::error!("{finding}"));
+        let ports = Ports {
+            hypervisor: libvirt.hypervisor(),
+            events: libvirt.events(),
+            network: libvirt.network(),
+            storage: libvirt.storage(),
+            images: Arc::new(ImageCache::open(
+                &config.libvirt.image_cache,
+                ghost_host::Limits::default(),
+            )?),
+            seeds: Arc::new(NoCloudSeed),
+            ledger: Arc::new(ledger),
+            host: Arc::new(ProcHost),
+            clock: Arc::new(SystemClock::new()),
+        };
+        let registry = Arc::new(Registry::default());
+        let reconcile = Reconcile::new(ports.clone(), Arc::clone(&registry));
+        reconcile.adopt().await?;
+        // Nobody is answered before libvirt was looked at, if it can be looked at; what this does
+        // not finish, the watcher does.
+        drop(tokio::time::timeout(FIRST_LOOK, reconcile.run()).await);
+        let api = api(&ports, &registry, limits(config), catalog);
+        let summary = Summary { file, state };
+        Ok(Self { api, ports, registry, libvirt, summary })
+    }
+
+    /// Keeps the registry true and the summary written, for ever.
+    pub fn watch(&self) -> impl Future<Output = ()> + Send + 'static {
+        let watcher = Watcher::new(self.ports.clone(), Arc::clone(&self.registry), SAMPLE_EVERY);
+        let (mut summary, registry) = (self.summary.clone(), Arc::clone(&self.registry));
+        async move {
+            let mut ids = registry.ids();
+            let summarise = async {
+                loop {
+                    let vms = ids.borrow_and_update().clone();
+                    summary.write(vms).await;
+                    if ids.changed().await.is_err() {
+                        return;
+                    }
+                }
+            };
+            futures_util::future::join(watcher.run(), summarise).await;
+        }
+    }
+
+    /// Writes the summary a last time and closes the connections to libvirt. No guest is touched.
+    pub async fn stop(mut self) {
+        let vms = self.registry.ids().borrow().clone();
+        self.summary.write(vms).await;
+        self.libvirt.shutdown().await;
+    }
+}
+
+/// `agent-state.json`: never the source of truth, so a failure to write it is only logged.
+#[derive(Debug, Clone)]
+struct Summary {
+    file: AgentStateFile,
+    state: AgentState,
+}
+
+impl Summary {
+    async fn write(&mut self, vms: Vec<VmId>) {
+        (self.state.vms, self.state.version) = (vms, crate::VERSION.to_owned());
+        if let Err(error) = self.file.save(&self.state).await {
+            tracing::warn!(
+                error = crate::grpc::call::chain(&error),
+                "cannot write the summary agent-state.json"
+            );
+        }
+    }
+}
+
+fn api(ports: &Ports, registry: &Arc<Registry>, limits: Limits, catalog: Arc<Catalog>) -> AgentApi {
+    let (p, r) = (|| ports.clone(), || Arc::clone(registry));
+    AgentApi {
+        create: Arc::new(CreateVm::new(p(), r(), limits)),
+        delete: Arc::new(DeleteVm::new(p(), r())),
+        start: Arc::new(StartVm::new(p(), r(), limits)),
+        stop: Arc::new(StopVm::new(p(), r(), limits)),
+        status: Arc::new(VmStatusQuery::new(r())),
+        list: Arc::new(ListVms::new(r())),
+        catalog,
+        clock: Arc::clone(&ports.clock),
+        tasks: TaskTracker::new(),
+    }
+}
+
+fn catalog(config: &Config) -> anyhow::Result<Catalog> {
+    let rows = match &config.images.catalog {
+        Some(path) => ghost_host::read_catalog(path)?,
+        None => Vec::new(),
+    };
+    let catalog = Catalog::new(Arch::HOST, rows);
+    if catalog.iter().next().is_none() {
+        tracing::warn!(
+            "the catalogue has no template for this host, so no VM can be created; set images.catalog"
+        );
+    }
+    Ok(catalog)
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        address_timeout: config.vm.address_timeout,
+        stop_timeout: config.vm.stop_timeout,
+        on_address_timeout: match config.vm.keep_failed {
+            true => OnAddressTimeout::Keep,
+            false => OnAddressTimeout::Undo,
+        },
+        reserved: config.resources.reservation(),
+        overcommit: config.resources.overcommit(),
+        ..Limits::default()
+    }
+}
+
+fn libvirt_config(config: &Config) -> anyhow::Result<LibvirtConfig> {
+    Ok(LibvirtConfig {
+        uri: config.libvirt.uri.as_str().to_owned(),
+        network: config.libvirt.network.as_str().to_owned(),
+        storage_pool: config.libvirt.storage_pool.as_str().to_owned(),
+        acceleration: acceleration(config)?,
+        ..LibvirtConfig::default()
+    })
+}
+
+fn acceleration(config: &Config) -> anyhow::Result<Acceleration> {
+    let choice = match config.hypervisor.acceleration {
+        config::Acceleration::Kvm => AccelerationChoice::Kvm,
+        config::Acceleration::Auto => AccelerationChoice::Auto,
+        config::Acceleration::Tcg => AccelerationChoice::Tcg,
+    };
+    let Detected { acceleration, obstacle } = ghost_libvirt::acceleration::detect(choice)?;
+    match acceleration {
+        Acceleration::Kvm => tracing::info!("guests run on KVM"),
+        Acceleration::Tcg => {
+            let why = obstacle.map_or("hypervisor.acceleration is tcg".to_owned(), |o| {
+                format!("{}; {}", o.cause, o.remedy)
+            });
+            tracing::warn!(
+                why,
+                "guests are emulated: slow, and isolated from the host by no hardware"
+            );
+        }
+    }
+    Ok(acceleration)
+}

@@ -1,0 +1,78 @@
+//! What is on the host, as `virsh` and the file system tell: compared before and after a test.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::ensure;
+use tokio::process::Command;
+
+/// The names of everything that an agent could leave behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot(BTreeSet<String>);
+
+impl Snapshot {
+    /// What there is now: domains, volumes of pool `default`, static hosts of network `default`,
+    /// and the ledger's files in `state`.
+    ///
+    /// # Errors
+    /// If virsh can't tell.
+    pub async fn take(state: &Path) -> anyhow::Result<Self> {
+        let mut all = BTreeSet::new();
+        let domains = virsh(&["list", "--all", "--uuid"]).await?;
+        all.extend(domains.split_whitespace().map(|uuid| format!("domain {uuid}")));
+        let volumes = virsh(&["vol-list", "--pool", "default"]).await?;
+        all.extend(
+            volumes
+                .lines()
+                .filter_map(|l| l.split_whitespace().next())
+                .map(|v| format!("volume {v}")),
+        );
+        let network = virsh(&["net-dumpxml", "default"]).await?;
+        all.extend(
+            network.lines().filter(|l| l.contains("<host ")).map(|l| format!("dhcp {}", l.trim())),
+        );
+        if let Ok(files) = std::fs::read_dir(state.join("vms")) {
+            all.extend(
+                files.flatten().map(|file| format!("record {}", file.file_name().display())),
+            );
+        }
+        Ok(Self(all))
+    }
+
+    /// What is there now and was not in `before`.
+    #[must_use]
+    pub fn since<'a>(&'a self, before: &'a Self) -> Vec<&'a str> {
+        self.0.difference(&before.0).map(String::as_str).collect()
+    }
+}
+
+/// Fails unless the host is as it was.
+///
+/// # Errors
+/// With what is left or gone.
+pub async fn ensure_as(before: &Snapshot, state: &Path) -> anyhow::Result<()> {
+    let now = Snapshot::take(state).await?;
+    ensure!(now.since(before).is_empty(), "left over: {:?}", now.since(before));
+    ensure!(before.since(&now).is_empty(), "gone: {:?}", before.since(&now));
+    Ok(())
+}
+
+/// Runs virsh on the system's libvirtd.
+///
+/// # Errors
+/// With what it complained.
+pub async fn virsh(args: &[&str]) -> anyhow::Result<String> {
+    let output =
+        Command::new("virsh").args(["-q", "-c", "qemu:///system"]).args(args).output().await?;
+    ensure!(output.status.success(), "virsh {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Whether an address answers to ping.
+///
+/// # Errors
+/// If ping can't be run.
+pub async fn answers(address: &str) -> anyhow::Result<bool> {
+    let ping = Command::new("ping").args(["-c", "1", "-W", "5", address]).output().await?;
+    Ok(ping.status.success())
+}

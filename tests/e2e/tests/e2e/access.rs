@@ -1,0 +1,120 @@
+//! Who may command: nobody without a proven, permitted identity.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ghost_e2e::agent::Home;
+use ghost_e2e::certs::{Certs, Identity, Validity};
+use ghost_e2e::client;
+use ghost_e2e::ctl::Ctl;
+use ghost_proto::agentpb::ListVMsRequest;
+use ghost_proto::agentpb::agent_service_client::AgentServiceClient;
+use rustls::crypto::ring;
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tonic::Code;
+
+/// Whether the agent takes a handshake with that version and certificate.
+async fn shakes_hands(
+    address: SocketAddr,
+    certs: &Certs,
+    version: &'static SupportedProtocolVersion,
+    who: Option<&Identity>,
+) -> bool {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(certs.ca()).unwrap()).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_root_certificates(roots);
+    let mut config = match who {
+        None => builder.with_no_client_auth(),
+        Some(who) => {
+            let cert = CertificateDer::from_pem_file(&who.cert).unwrap();
+            builder
+                .with_client_auth_cert(vec![cert], PrivateKeyDer::from_pem_file(&who.key).unwrap())
+                .unwrap()
+        }
+    };
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = TcpStream::connect(address).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let Ok(mut stream) = connector.connect("localhost".try_into().unwrap(), stream).await else {
+        return false;
+    };
+    // TLS 1.3 tells a client that it is refused after its own handshake has ended: read on. A
+    // server that accepts sends its HTTP/2 settings.
+    stream.read_u8().await.is_ok()
+}
+
+#[tokio::test]
+async fn only_tls_1_3_with_a_valid_certificate_of_our_ca_is_talked_to() {
+    let home = Home::new().await.unwrap();
+    let agent = home.start().await.unwrap();
+    let address = agent.address().unwrap();
+    let operator = home.certs.operator();
+    let expired = home.certs.issue("spiffe://ghost/operator", Validity::Past).unwrap();
+    let foreign = home.certs.issue_elsewhere("spiffe://ghost/operator").unwrap();
+    let (tls13, tls12) = (&rustls::version::TLS13, &rustls::version::TLS12);
+    assert!(shakes_hands(address, &home.certs, tls13, Some(&operator)).await, "the operator");
+    assert!(!shakes_hands(address, &home.certs, tls12, Some(&operator)).await, "TLS 1.2");
+    assert!(!shakes_hands(address, &home.certs, tls13, None).await, "no certificate");
+    assert!(!shakes_hands(address, &home.certs, tls13, Some(&expired)).await, "an expired one");
+    assert!(!shakes_hands(address, &home.certs, tls13, Some(&foreign)).await, "one of another CA");
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_certificate_whose_name_is_not_allowed_may_do_nothing() {
+    let home = Home::new().await.unwrap();
+    let agent = home.start().await.unwrap();
+    let address = agent.address().unwrap();
+    let stranger = home.certs.issue("spiffe://ghost/operator/2", Validity::Now).unwrap();
+    let channel = client::channel(address, &home.certs, &stranger).await.unwrap();
+    let refused =
+        AgentServiceClient::new(channel.clone()).list_v_ms(ListVMsRequest::default()).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert!(refused.message().contains("grpc.allowed_clients"), "{refused}");
+    let health = tonic_health::pb::health_client::HealthClient::new(channel)
+        .check(tonic_health::pb::HealthCheckRequest::default())
+        .await;
+    assert_eq!(health.unwrap_err().code(), Code::PermissionDenied);
+    let ctl = Ctl::over_tls_as(address, &home.certs, &stranger).unwrap();
+    assert_eq!(ctl.run(["vm", "list"]).await.unwrap().code, Some(9));
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn health_is_served_to_those_who_are_allowed() {
+    let home = Home::new().await.unwrap();
+    let agent = home.start().await.unwrap();
+    let channel = client::channel(agent.address().unwrap(), &home.certs, &home.certs.operator())
+        .await
+        .unwrap();
+    let request =
+        tonic_health::pb::HealthCheckRequest { service: "agentpb.AgentService".to_owned() };
+    let answer =
+        tonic_health::pb::health_client::HealthClient::new(channel).check(request).await.unwrap();
+    assert_eq!(
+        answer.into_inner().status(),
+        tonic_health::pb::health_check_response::ServingStatus::Serving
+    );
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_unix_socket_serves_without_certificates_and_is_closed_to_others() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = Home::new().await.unwrap();
+    let agent = home.start().await.unwrap();
+    let ctl = Ctl::over_socket(&home.socket());
+    assert_eq!(ctl.run(["vm", "list"]).await.unwrap().code, Some(0));
+    let mode = std::fs::metadata(home.socket()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+    agent.stop().await.unwrap();
+    assert_eq!(ctl.run(["vm", "list"]).await.unwrap().code, Some(7), "the agent is gone");
+}

@@ -1,0 +1,9 @@
+//! A real agent, real libvirt, real guests. Each test compares the host before and after.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod access;
+mod bad_host;
+mod bad_input;
+mod guest;
+mod life;
+mod shutdown;

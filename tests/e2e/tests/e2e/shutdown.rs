@@ -1,0 +1,58 @@
+//! SIGTERM: no new calls, those under way end, guests are not touched.
+
+use std::time::Duration;
+
+use ghost_e2e::agent::Home;
+use ghost_e2e::host::{Snapshot, answers, ensure_as};
+use rustix::process::Signal;
+
+#[tokio::test]
+async fn a_create_under_way_ends_before_the_agent_does() {
+    let home = Home::new().await.unwrap().with("AGENT__SHUTDOWN_TIMEOUT", "120s");
+    let state = home.path().join("state");
+    let before = Snapshot::take(&state).await.unwrap();
+    let mut agent = home.start().await.unwrap();
+    let ctl = home.ctl(&agent).unwrap();
+
+    let creating = ctl.create("e2e-term");
+    let stopping = async {
+        agent.until("the guest was started", Duration::from_secs(60)).await?;
+        agent.signal(Signal::TERM)?;
+        agent.ended().await
+    };
+    let (created, ended) = tokio::join!(creating, stopping);
+    let address = created.unwrap()["ip_address"].as_str().unwrap().to_owned();
+    assert!(ended.unwrap().success());
+    assert!(answers(&address).await.unwrap(), "the guest died with the agent");
+
+    let agent = home.start().await.unwrap();
+    let deleted =
+        home.ctl(&agent).unwrap().run(["vm", "delete", "e2e-term", "--yes"]).await.unwrap();
+    assert_eq!(deleted.code, Some(0), "{}", deleted.stderr);
+    ensure_as(&before, &state).await.unwrap();
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_the_limit_cuts_off_is_undone_by_the_next_agent() {
+    let home = Home::new().await.unwrap().with("AGENT__SHUTDOWN_TIMEOUT", "1s");
+    let state = home.path().join("state");
+    let before = Snapshot::take(&state).await.unwrap();
+    let mut agent = home.start().await.unwrap();
+    let ctl = home.ctl(&agent).unwrap();
+
+    let creating = ctl.create("e2e-cut");
+    let stopping = async {
+        agent.until("the guest was started", Duration::from_secs(60)).await?;
+        agent.signal(Signal::TERM)?;
+        agent.ended().await
+    };
+    let (created, ended) = tokio::join!(creating, stopping);
+    assert!(created.is_err(), "a client was told of a VM that will be undone");
+    assert!(ended.unwrap().success());
+
+    let agent = home.start().await.unwrap();
+    agent.until("undid a creation that was cut off", Duration::from_secs(30)).await.unwrap();
+    ensure_as(&before, &state).await.unwrap();
+    agent.stop().await.unwrap();
+}

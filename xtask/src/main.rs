@@ -1,0 +1,126 @@
+//! The developer's tasks behind `./dev`. Invariant: a verb that ends with success did everything it names;
+//! nothing is skipped silently.
+#![expect(clippy::print_stdout, reason = "a command line tool talks on stdout")]
+
+mod bench;
+mod build;
+mod check;
+mod coverage;
+mod demo;
+mod guest;
+mod layers;
+mod run;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use run::Stages;
+
+#[derive(Debug, Parser)]
+#[command(name = "xtask", bin_name = "cargo xtask", about = "The developer's tasks of Ghost Agent")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// The main job: a real VM over mutual TLS, answering at its address
+    Demo {
+        /// Remove everything that a demo made
+        #[arg(long)]
+        clean: bool,
+    },
+    /// agentctl on the demo's agent
+    Ctl {
+        /// Handed to agentctl as they are
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Format the code
+    Fmt,
+    /// Format, clippy, rustdoc, layers
+    Check(Depth),
+    /// The checks, then every test
+    Test(Depth),
+    /// Fail on a dependency between crates that the design does not draw
+    Layers,
+    /// Build a test guest; the last line printed is the image's path
+    Guest {
+        /// Which one
+        guest: guest::Guest,
+    },
+    /// The budgets, each beside its peer; every number goes to target/bench.json
+    Bench {
+        /// VMs made by the agent, and as many by bare libvirt calls
+        #[arg(long, default_value_t = 20)]
+        rounds: u32,
+        /// Fail if a budget is not kept
+        #[arg(long)]
+        enforce: bool,
+    },
+    /// Lines covered by all suites over crates/, at least 80 %
+    Coverage,
+    /// Release binaries of this host's architecture, in build/
+    Build,
+    /// Release binaries of x86_64 and aarch64, in build/
+    BuildAll,
+    /// Is this host fit to run VMs?
+    Doctor {
+        /// Handed to `agentctl doctor` as they are
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Depth {
+    /// Also the licences, banned crates and sources of all dependencies
+    #[arg(long)]
+    full: bool,
+}
+
+fn main() -> ExitCode {
+    let mut stages = Stages::default();
+    let outcome = perform(Cli::parse().verb, &mut stages);
+    stages.print_table();
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(verb: Verb, stages: &mut Stages) -> anyhow::Result<ExitCode> {
+    match verb {
+        Verb::Demo { clean: false } => demo::demo(stages, demo::Act::Show),
+        Verb::Demo { clean: true } => demo::demo(stages, demo::Act::Clean),
+        Verb::Ctl { args } => return demo::ctl(&args),
+        Verb::Fmt => run::cargo(["fmt", "--all"]).wait(),
+        Verb::Check(depth) => check::check(stages, depth.into()),
+        Verb::Test(depth) => test::test(stages, depth.into()),
+        Verb::Layers => layers::check(),
+        Verb::Guest { guest } => guest::ensure(guest).map(|image| println!("{}", image.display())),
+        Verb::Bench { rounds, enforce: false } => bench::bench(stages, rounds, bench::OnOver::Tell),
+        Verb::Bench { rounds, enforce: true } => bench::bench(stages, rounds, bench::OnOver::Fail),
+        Verb::Coverage => coverage::coverage(stages),
+        Verb::Build => build::host(stages),
+        Verb::BuildAll => build::all(stages),
+        Verb::Doctor { args } => doctor(&args),
+    }
+    .map(|()| ExitCode::SUCCESS)
+}
+
+fn doctor(args: &[String]) -> anyhow::Result<()> {
+    run::cargo(["build", "--quiet", "--package", "agentctl"]).wait()?;
+    run::command(run::target_dir()?.join("debug/agentctl")).arg("doctor").args(args).wait()
+}
+
+impl From<Depth> for check::Depth {
+    fn from(depth: Depth) -> Self {
+        if depth.full { Self::Full } else { Self::Usual }
+    }
+}

@@ -1,0 +1,46 @@
+//! Every test. Invariant: the suites get a freshly built agent, agentctl and guest, never what lay around.
+
+use std::path::PathBuf;
+
+use crate::check::{self, Depth};
+use crate::guest::{self, Guest};
+use crate::run::{self, Stages};
+
+/// What the end-to-end suite is told by its environment.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    guest: PathBuf,
+    binaries: PathBuf,
+}
+
+/// The checks, then all suites: unit, property, contract (fake, libvirt's test driver, real QEMU), end to end.
+pub(crate) fn test(stages: &mut Stages, depth: Depth) -> anyhow::Result<()> {
+    check::check(stages, depth)?;
+    let bench = Bench::prepare(stages, run::target_dir()?.join("debug"))?;
+    stages.run("agent and agentctl", || binaries().wait())?;
+    stages.run("tests", || bench.arm(run::cargo(["nextest", "run", "--workspace"])).wait())?;
+    stages.run("documentation tests", || {
+        run::cargo(["test", "--doc", "--workspace", "--quiet"]).wait()
+    })
+}
+
+/// Builds the two binaries that the end-to-end suite starts.
+pub(crate) fn binaries() -> run::Child {
+    run::cargo(["build", "--quiet", "--package", "ghost-agent", "--package", "agentctl"])
+}
+
+impl Bench {
+    /// Builds the guest; the agent and agentctl will be in the folder `binaries`.
+    pub(crate) fn prepare(stages: &mut Stages, binaries: PathBuf) -> anyhow::Result<Self> {
+        let guest = stages.run("guest", || guest::ensure(Guest::Mini))?;
+        Ok(Self { guest, binaries })
+    }
+
+    /// Tells a child where guest, agent and agentctl are.
+    pub(crate) fn arm(&self, child: run::Child) -> run::Child {
+        child
+            .env("GHOST_E2E_GUEST", &self.guest)
+            .env("GHOST_E2E_AGENT", self.binaries.join("ghost-agent"))
+            .env("GHOST_E2E_AGENTCTL", self.binaries.join("agentctl"))
+    }
+}

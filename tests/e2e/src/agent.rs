@@ -33,7 +33,18 @@ pub struct Home {
     pub certs: Certs,
     /// Settings as in the environment: `GRPC__LISTEN_ADDR` and its value.
     pub settings: BTreeMap<&'static str, String>,
+    user: User,
 }
+
+/// Whom the agents of a home run as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum User {
+    Ours,
+    Nobody,
+}
+
+/// The user and group `nobody` of every distribution (Linux Standard Base).
+const NOBODY: u32 = 65_534;
 
 impl Home {
     /// A fresh home with ghost-mini as template `mini`, its agents on TCG and a free port, with
@@ -67,7 +78,7 @@ impl Home {
             ("LOGGING__LEVEL", "debug".to_owned()),
             ("METRICS__LISTEN_ADDR", "127.0.0.1:0".to_owned()),
         ]);
-        Ok(Self { folder, certs, settings })
+        Ok(Self { folder, certs, settings, user: User::Ours })
     }
 
     /// Where everything is.
@@ -89,6 +100,23 @@ impl Home {
         self
     }
 
+    /// Makes the agents run without any privilege: as they are if we are not root, else as `nobody`.
+    ///
+    /// # Errors
+    /// If the home can't be given away.
+    pub fn unprivileged(mut self) -> anyhow::Result<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(self);
+        }
+        std::fs::copy(path_from("GHOST_E2E_AGENT")?, self.path().join("ghost-agent"))?;
+        let owner = format!("{NOBODY}:{NOBODY}");
+        let given =
+            std::process::Command::new("chown").args(["-R", &owner]).arg(self.path()).status()?;
+        ensure!(given.success(), "chown: {given}");
+        self.user = User::Nobody;
+        Ok(self)
+    }
+
     /// The agent's command line and environment, not started.
     ///
     /// # Errors
@@ -96,7 +124,14 @@ impl Home {
     pub fn command(&self) -> anyhow::Result<Command> {
         let config = self.path().join("agent.yaml");
         std::fs::write(&config, "")?;
-        let mut command = Command::new(path_from("GHOST_E2E_AGENT")?);
+        let mut command = match self.user {
+            User::Ours => Command::new(path_from("GHOST_E2E_AGENT")?),
+            User::Nobody => {
+                let mut command = Command::new(self.path().join("ghost-agent"));
+                command.uid(NOBODY).gid(NOBODY);
+                command
+            }
+        };
         command.arg("--config").arg(config).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.envs(self.settings.iter().map(|(key, value)| (format!("GHOST_{key}"), value)));

@@ -107,6 +107,31 @@ async fn health_is_served_to_those_who_are_allowed() {
 }
 
 #[tokio::test]
+async fn reflection_describes_the_api_to_this_host() {
+    use tonic_reflection::pb::v1::ServerReflectionRequest;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+    let home = Home::new().await.unwrap();
+    let agent = home.start().await.unwrap();
+    let address = agent.address().unwrap();
+    let channel = client::channel(address, &home.certs, &home.certs.operator()).await.unwrap();
+    let ask = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut client = ServerReflectionClient::new(channel);
+    let answers = client.server_reflection_info(tokio_stream::once(ask)).await.unwrap();
+    let answer = answers.into_inner().message().await.unwrap().unwrap();
+    let Some(MessageResponse::ListServicesResponse(services)) = answer.message_response else {
+        unreachable!("{answer:?}")
+    };
+    let names: Vec<&str> = services.service.iter().map(|service| service.name.as_str()).collect();
+    assert!(names.contains(&"agentpb.AgentService"), "{names:?}");
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn the_unix_socket_serves_without_certificates_and_is_closed_to_others() {
     use std::os::unix::fs::PermissionsExt as _;
     let home = Home::new().await.unwrap();

@@ -64,6 +64,20 @@ async fn without_libvirtd_the_agent_starts_and_says_what_to_do() {
 }
 
 #[tokio::test]
+async fn without_permission_on_libvirts_socket_the_group_is_named() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = Home::new().await.unwrap();
+    let socket = home.path().join("libvirt-sock");
+    let _forbidden = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let home = home.with("LIBVIRT__URI", format!("qemu:///system?socket={}", socket.display()));
+    let home = home.unprivileged().unwrap();
+    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o000)).unwrap();
+    let failed = create_fails(&home).await;
+    assert_eq!((failed.code(), reason(&failed).as_str()), (Code::Unavailable, "HYPERVISOR_ERROR"));
+    assert!(failed.message().contains("usermod -aG libvirt"), "{failed}");
+}
+
+#[tokio::test]
 async fn an_image_larger_than_the_disk_is_the_callers_mistake() {
     let home = Home::new().await.unwrap();
     let image = home.path().join("large.qcow2");

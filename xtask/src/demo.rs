@@ -84,7 +84,9 @@ impl Stage {
             println!("there is nothing to clean");
             return Ok(());
         }
-        stages.run("build the agent and agentctl", || test::binaries().wait())?;
+        if !self.binaries.join("ghost-agent").exists() || !self.binaries.join("agentctl").exists() {
+            stages.run("build the agent and agentctl", || test::binaries().wait())?;
+        }
         let agent = match Agent::find(&self.folder) {
             Some(agent) => agent,
             None => Agent::start(&self.folder, &self.binaries.join("ghost-agent"))?,

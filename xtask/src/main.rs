@@ -99,6 +99,7 @@ fn perform(verb: Verb, stages: &mut Stages) -> anyhow::Result<ExitCode> {
         Verb::Demo { clean: false } => demo::demo(stages, demo::Act::Show),
         Verb::Demo { clean: true } => demo::demo(stages, demo::Act::Clean),
         Verb::Ctl { args } => return demo::ctl(&args),
+        Verb::Doctor { args } => return doctor(&args),
         Verb::Fmt => run::cargo(["fmt", "--all"]).wait(),
         Verb::Check(depth) => check::check(stages, depth.into()),
         Verb::Test(depth) => test::test(stages, depth.into()),
@@ -109,14 +110,17 @@ fn perform(verb: Verb, stages: &mut Stages) -> anyhow::Result<ExitCode> {
         Verb::Coverage => coverage::coverage(stages),
         Verb::Build => build::host(stages),
         Verb::BuildAll => build::all(stages),
-        Verb::Doctor { args } => doctor(&args),
     }
     .map(|()| ExitCode::SUCCESS)
 }
 
-fn doctor(args: &[String]) -> anyhow::Result<()> {
+/// As the demo and the tests would use this host: with KVM where there is one.
+fn doctor(args: &[String]) -> anyhow::Result<ExitCode> {
     run::cargo(["build", "--quiet", "--package", "agentctl"]).wait()?;
-    run::command(run::target_dir()?.join("debug/agentctl")).arg("doctor").args(args).wait()
+    run::command(run::target_dir()?.join("debug/agentctl"))
+        .args(["doctor", "--acceleration", "auto"])
+        .args(args)
+        .exit_code()
 }
 
 impl From<Depth> for check::Depth {

@@ -13,12 +13,21 @@ pub(crate) struct Bench {
     binaries: PathBuf,
 }
 
-/// The checks, then all suites: unit, property, contract (fake, libvirt's test driver, real QEMU), end to end.
+/// The checks, then all suites: unit, property, contract (fake, libvirt's test driver, real
+/// QEMU), end to end; in full also with a real distribution as the guest.
 pub(crate) fn test(stages: &mut Stages, depth: Depth) -> anyhow::Result<()> {
     check::check(stages, depth)?;
     let bench = Bench::prepare(stages, run::target_dir()?.join("debug"))?;
     stages.run("agent and agentctl", || binaries().wait())?;
-    stages.run("tests", || bench.arm(run::cargo(["nextest", "run", "--workspace"])).wait())?;
+    let suites = bench.arm(run::cargo(["nextest", "run", "--workspace"]));
+    match depth {
+        Depth::Usual => stages.run("tests", || suites.wait())?,
+        Depth::Full => {
+            let debian = stages.run("guest debian12", || guest::ensure(Guest::Debian12))?;
+            let suites = suites.args(["--profile", "full"]).env("GHOST_E2E_DEBIAN12", debian);
+            stages.run("tests, all of them", || suites.wait())?;
+        }
+    }
     stages.run("documentation tests", || {
         run::cargo(["test", "--doc", "--workspace", "--quiet"]).wait()
     })

@@ -6,6 +6,7 @@
 //! ```
 //! No step touches a guest: VMs outlive the agent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -17,7 +18,8 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Config, Grpc, Loaded, TcpListener};
 use crate::grpc::access::Access;
 use crate::grpc::listen::Security;
-use crate::grpc::{Listeners, server, tls, unix};
+use crate::grpc::{Listeners, server, unix};
+use crate::prepare::Prepared;
 use crate::wiring::Parts;
 
 /// How long the background tasks may take to notice that they are to end.
@@ -27,14 +29,14 @@ const BACKGROUND_LIMIT: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// What kept the daemon from starting, with its remedy.
-pub async fn run(loaded: Loaded) -> anyhow::Result<()> {
+pub async fn run(loaded: Loaded, prepared: Prepared) -> anyhow::Result<()> {
     let Loaded { config, notes, .. } = loaded;
     tracing::info!(version = crate::VERSION, name = config.agent.name, "starting");
     notes.iter().for_each(|note| tracing::warn!("{note}"));
     let mut signals = Signals::new().context("cannot receive signals")?;
     let (background, closing) = (TaskTracker::new(), CancellationToken::new());
-    let parts = Parts::start(&config).await?;
-    let doors = open(&config.grpc, &background, &closing).await?;
+    let parts = Parts::start(&config, prepared.catalog).await?;
+    let doors = open(&config.grpc, prepared.tls, &background, &closing).await?;
     let watching = parts.watch();
     background.spawn(closing.clone().run_until_cancelled_owned(watching));
     let access = Access::new(config.grpc.allowed_clients.iter().map(ToString::to_string));
@@ -45,11 +47,15 @@ pub async fn run(loaded: Loaded) -> anyhow::Result<()> {
     let signal = signals.next().await;
     tracing::info!(signal, limit = ?config.agent.shutdown_timeout, "stopping; guests run on");
     shut_down(&config, parts, background, closing).await;
-    serving.await.context("the gRPC server died")?.map_err(Into::into)
+    if serving.is_finished() {
+        serving.await.context("the gRPC server died")??;
+    }
+    Ok(())
 }
 
 async fn open(
     grpc: &Grpc,
+    tls: Option<Arc<rustls::ServerConfig>>,
     tasks: &TaskTracker,
     closing: &CancellationToken,
 ) -> anyhow::Result<
@@ -57,11 +63,10 @@ async fn open(
 > {
     let (listeners, connections) = Listeners::new(tasks.clone(), closing.clone());
     match &grpc.tcp {
-        TcpListener::Tls { address, files } => {
-            let security = Security::Tls(tls::server_config(files)?);
+        TcpListener::Tls { address, .. } | TcpListener::Plain { address } => {
+            let security = tls.map_or(Security::Plain, Security::Tls);
             listeners.tcp(bind(*address).await?, security);
         }
-        TcpListener::Plain { address } => listeners.tcp(bind(*address).await?, Security::Plain),
         TcpListener::Off { .. } => {}
     }
     if let Some(path) = &grpc.unix_socket {
@@ -90,12 +95,12 @@ async fn shut_down(
     background.close();
     let limit = config.agent.shutdown_timeout;
     if tokio::time::timeout(limit, parts.api.tasks.wait()).await.is_err() {
+        // The server would wait for their answers: it is not waited for.
         tracing::warn!(
             calls = parts.api.tasks.len(),
             "cut off calls that took longer than agent.shutdown_timeout; the next start undoes or finishes them"
         );
-    }
-    if tokio::time::timeout(BACKGROUND_LIMIT, background.wait()).await.is_err() {
+    } else if tokio::time::timeout(BACKGROUND_LIMIT, background.wait()).await.is_err() {
         tracing::warn!("connections stayed open; closing them");
     }
     parts.stop().await;

@@ -1,12 +1,13 @@
 //! The daemon: ghost-core's use cases behind gRPC, wired to libvirt and the host.
 //!
-//! [`config`] is what it is told, [`wiring`] puts the parts together, [`daemon`] runs them from
+//! [`config`] is what it is told, [`prepare`] what that points to, [`wiring`] puts the parts together, [`daemon`] runs them from
 //! start to shutdown, [`grpc`] is the way in, [`observability`] the way to look at it.
 
 pub mod config;
 pub mod daemon;
 pub mod grpc;
 pub mod observability;
+pub mod prepare;
 pub mod wiring;
 
 /// Version, commit and target of this build.

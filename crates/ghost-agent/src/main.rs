@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use ghost_agent::config::check::{self, Detail};
-use ghost_agent::config::{Config, ConfigErrors, ConfigSource};
+use ghost_agent::config::{Config, ConfigErrors, ConfigSource, Loaded};
+use ghost_agent::grpc::call::chain;
+use ghost_agent::prepare::prepare;
 use ghost_agent::{VERSION, daemon, observability};
 
 /// Creates and looks after this host's virtual machines for a Ghost cloud.
@@ -42,6 +44,12 @@ fn main() -> ExitCode {
 
 #[expect(clippy::print_stdout, reason = "the answer to a question on the command line")]
 fn check_config(source: &ConfigSource, detail: Detail) -> ExitCode {
+    // What it points to is looked at first, so that nothing is called OK that is not.
+    if let Ok(Loaded { config, .. }) = Config::load(source)
+        && let Err(error) = prepare(&config)
+    {
+        return refuse(&chain(&error));
+    }
     let report = check::run(source, detail);
     print!("{}", report.stdout);
     eprint!("{}", report.stderr);
@@ -51,25 +59,36 @@ fn check_config(source: &ConfigSource, detail: Detail) -> ExitCode {
 fn run(source: &ConfigSource) -> ExitCode {
     let loaded = match Config::load(source) {
         Ok(loaded) => loaded,
-        Err(errors) => {
-            eprintln!("{errors}");
-            return ExitCode::from(ConfigErrors::EXIT_CODE);
-        }
+        Err(errors) => return refuse(&errors.to_string()),
+    };
+    let prepared = match prepare(&loaded.config) {
+        Ok(prepared) => prepared,
+        Err(error) => return refuse(&chain(&error)),
     };
     observability::init(&loaded.config.logging);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: the system gives no threads or file descriptors: {error}");
-            return ExitCode::FAILURE;
+            return fail(&format!("the system gives no threads or file descriptors: {error}"));
         }
     };
-    match runtime.block_on(daemon::run(loaded)) {
+    match runtime.block_on(daemon::run(loaded, prepared)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "stopped");
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            let error = chain(error.as_ref());
+            tracing::error!(error, "stopped");
+            fail(&error)
         }
     }
+}
+
+/// The configuration is wrong: trying again does not help.
+fn refuse(error: &str) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::from(ConfigErrors::EXIT_CODE)
+}
+
+fn fail(error: &str) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::FAILURE
 }

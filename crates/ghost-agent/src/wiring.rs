@@ -7,7 +7,7 @@ use ghost_core::application::{
     CreateVm, DeleteVm, Limits, ListVms, OnAddressTimeout, Reconcile, Registry, StartVm, StopVm,
     VmStatusQuery, Watcher,
 };
-use ghost_core::domain::{Arch, Catalog, VmId};
+use ghost_core::domain::{Catalog, VmId};
 use ghost_core::ports::Ports;
 use ghost_host::{
     AgentState, AgentStateFile, ImageCache, LedgerDir, NoCloudSeed, ProcHost, SystemClock,
@@ -40,12 +40,16 @@ impl Parts {
     ///
     /// # Errors
     /// What kept it from starting. libvirt being away does not: the agent outlives it.
-    pub async fn start(config: &Config) -> anyhow::Result<Self> {
+    pub async fn start(config: &Config, catalog: Arc<Catalog>) -> anyhow::Result<Self> {
         let ledger = LedgerDir::open(&config.agent.state_dir)?;
         let file = AgentStateFile::of(&ledger);
         let state = file.load_or_create(crate::VERSION).await?;
         tracing::info!(agent_id = %state.agent_id, "this agent");
-        let catalog = Arc::new(catalog(config)?);
+        if catalog.iter().next().is_none() {
+            tracing::warn!(
+                "the catalogue has no template for this host, so no VM can be created; set images.catalog"
+            );
+        }
         let libvirt = Libvirt::connect(libvirt_config(config)?)?;
         libvirt.check().await.iter().for_each(|finding| tracing::error!("{finding}"));
         let ports = Ports {
@@ -132,20 +136,6 @@ fn api(ports: &Ports, registry: &Arc<Registry>, limits: Limits, catalog: Arc<Cat
         clock: Arc::clone(&ports.clock),
         tasks: TaskTracker::new(),
     }
-}
-
-fn catalog(config: &Config) -> anyhow::Result<Catalog> {
-    let rows = match &config.images.catalog {
-        Some(path) => ghost_host::read_catalog(path)?,
-        None => Vec::new(),
-    };
-    let catalog = Catalog::new(Arch::HOST, rows);
-    if catalog.iter().next().is_none() {
-        tracing::warn!(
-            "the catalogue has no template for this host, so no VM can be created; set images.catalog"
-        );
-    }
-    Ok(catalog)
 }
 
 fn limits(config: &Config) -> Limits {

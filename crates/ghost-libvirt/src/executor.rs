@@ -34,6 +34,15 @@ pub(crate) struct Limits {
     pub(crate) slow: Duration,
 }
 
+impl Limits {
+    const fn of(&self, effort: Effort) -> Duration {
+        match effort {
+            Effort::Quick => self.quick,
+            Effort::Slow => self.slow,
+        }
+    }
+}
+
 /// Which of the [`Limits`] holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effort {
@@ -70,29 +79,9 @@ impl Executor {
         effort: Effort,
         operation: impl FnOnce(&Conn) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let limit = match effort {
-            Effort::Quick => self.limits.quick,
-            Effort::Slow => self.limits.slow,
-        };
+        let limit = self.limits.of(effort);
         let now = self.epoch.elapsed();
         self.breaker().admit(now, limit).map_err(|retry_in| Failure::Resting { retry_in })?;
-        let result = self.make(what, limit, operation).await;
-        match &result {
-            Err(error) if error.is_outage() => {
-                self.breaker().failed(self.epoch.elapsed(), jitter())
-            }
-            Err(Failure::Stopped) => {}
-            Ok(_) | Err(_) => self.breaker().succeeded(),
-        }
-        result
-    }
-
-    async fn make<T: Send + 'static>(
-        &self,
-        what: &'static str,
-        limit: Duration,
-        operation: impl FnOnce(&Conn) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Failure> {
         let (answer, answered) = oneshot::channel();
         let job = Job::new(move |conn| {
             let result = match conn {
@@ -103,13 +92,26 @@ impl Executor {
             Box::new(move || drop(answer.send(result)))
         });
         let ticket = self.queue.push(job).ok_or(Failure::Stopped)?;
-        match tokio::time::timeout(limit, answered).await {
+        let result = match tokio::time::timeout(limit, answered).await {
             Ok(Ok(result)) => result,
             Ok(Err(_dropped)) => Err(Failure::Stopped),
             Err(_elapsed) => {
                 self.queue.give_up(&ticket);
                 Err(Failure::TimedOut { what, limit })
             }
+        };
+        self.learn(&result);
+        result
+    }
+
+    /// Tells the breaker how a call went.
+    fn learn<T>(&self, result: &Result<T, Failure>) {
+        match result {
+            Err(error) if error.is_outage() => {
+                self.breaker().failed(self.epoch.elapsed(), jitter());
+            }
+            Err(Failure::Stopped) => {}
+            Ok(_) | Err(_) => self.breaker().succeeded(),
         }
     }
 

@@ -28,21 +28,6 @@ pub(crate) struct LibvirtHypervisor {
     pub(crate) pool: Arc<str>,
 }
 
-impl LibvirtHypervisor {
-    async fn on<T: Send + 'static>(
-        &self,
-        id: VmId,
-        what: &'static str,
-        effort: Effort,
-        operation: impl FnOnce(&Conn) -> Result<T, Failure> + Send + 'static,
-    ) -> PortResult<T> {
-        self.calls
-            .call(what, effort, operation)
-            .await
-            .map_err(|e| AppError::from(e).with("vm_id", id))
-    }
-}
-
 #[async_trait]
 impl Hypervisor for LibvirtHypervisor {
     async fn define(&self, spec: &DomainSpec) -> PortResult<()> {
@@ -61,7 +46,7 @@ impl Hypervisor for LibvirtHypervisor {
             ours.remember(domain.uuid()?);
             Ok(())
         };
-        self.on(id, "define the domain", Effort::Slow, define).await
+        self.calls.call("define the domain", Effort::Slow, define).await.map_err(|e| about(e, id))
     }
 
     async fn ensure_undefined(&self, id: VmId) -> PortResult<()> {
@@ -77,14 +62,14 @@ impl Hypervisor for LibvirtHypervisor {
                 other => other,
             }
         };
-        self.on(id, "remove the domain", Effort::Slow, undefine).await
+        self.calls.call("remove the domain", Effort::Slow, undefine).await.map_err(|e| about(e, id))
     }
 
     async fn ensure_started(&self, id: VmId) -> PortResult<()> {
         let start = move |conn: &Conn| {
             let domain = mark::find(conn, id)?.ok_or(Failure::NoDomain(id))?;
             if domain.is_active()? {
-                return Ok(());
+                return if domain.is_paused()? { Ok(domain.resume()?) } else { Ok(()) };
             }
             match domain.start() {
                 // Somebody else was faster.
@@ -92,7 +77,7 @@ impl Hypervisor for LibvirtHypervisor {
                 other => Ok(other?),
             }
         };
-        self.on(id, "start the domain", Effort::Slow, start).await
+        self.calls.call("start the domain", Effort::Slow, start).await.map_err(|e| about(e, id))
     }
 
     async fn ask_to_power_off(&self, id: VmId) -> PortResult<()> {
@@ -104,13 +89,16 @@ impl Hypervisor for LibvirtHypervisor {
                 other => Ok(other?),
             }
         };
-        self.on(id, "ask the guest to power off", Effort::Quick, ask).await
+        self.calls
+            .call("ask the guest to power off", Effort::Quick, ask)
+            .await
+            .map_err(|e| about(e, id))
     }
 
     async fn ensure_off(&self, id: VmId) -> PortResult<()> {
         let cut =
             move |conn: &Conn| mark::find(conn, id)?.map_or(Ok(()), |domain| ensure_off(&domain));
-        self.on(id, "cut the domain's power", Effort::Slow, cut).await
+        self.calls.call("cut the domain's power", Effort::Slow, cut).await.map_err(|e| about(e, id))
     }
 
     async fn observe(&self) -> PortResult<Vec<Observed>> {
@@ -130,8 +118,15 @@ impl Hypervisor for LibvirtHypervisor {
     async fn console_tail(&self, id: VmId, lines: usize) -> PortResult<String> {
         let pool = Arc::clone(&self.pool);
         let tail = move |conn: &Conn| console::tail(conn, &pool, id, lines);
-        self.on(id, "read the guest's console", Effort::Quick, tail).await
+        self.calls
+            .call("read the guest's console", Effort::Quick, tail)
+            .await
+            .map_err(|e| about(e, id))
     }
+}
+
+fn about(error: Failure, id: VmId) -> AppError {
+    AppError::from(error).with("vm_id", id)
 }
 
 fn ensure_off(domain: &Domain) -> Result<(), Failure> {

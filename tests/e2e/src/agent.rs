@@ -57,7 +57,7 @@ impl Home {
         let folder = tempfile::Builder::new().prefix("ghost-e2e-").tempdir_in("/var/tmp")?;
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
         let certs = Certs::init(&folder.path().join("certs")).await?;
-        write_catalog(&folder.path().join("catalog.yaml"))?;
+        std::fs::write(folder.path().join("catalog.yaml"), Image::mini()?.row()?)?;
         let path = |name: &str| folder.path().join(name).display().to_string();
         let settings = BTreeMap::from([
             ("AGENT__NAME", "e2e".to_owned()),
@@ -98,6 +98,15 @@ impl Home {
     pub fn with(mut self, key: &'static str, value: impl Into<String>) -> Self {
         self.settings.insert(key, value.into());
         self
+    }
+
+    /// Puts one image in the place of the catalogue.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn with_image(self, image: &Image) -> anyhow::Result<Self> {
+        std::fs::write(self.path().join("catalog.yaml"), image.row()?)?;
+        Ok(self)
     }
 
     /// Makes the agents run without any privilege: as they are if we are not root, else as `nobody`.
@@ -168,6 +177,18 @@ impl Home {
     }
 }
 
+impl Drop for Home {
+    /// A test that failed leaves its VMs to nobody: what its ledger knows goes with it.
+    fn drop(&mut self) {
+        let records = std::fs::read_dir(self.path().join("state/vms"));
+        for record in records.into_iter().flatten().flatten() {
+            if let Some(id) = record.path().file_stem().and_then(|name| name.to_str()) {
+                crate::host::remove_by_force(id);
+            }
+        }
+    }
+}
+
 /// The lines of some outputs, as they come.
 pub(crate) fn follow<const N: usize, R>(outputs: [R; N]) -> watch::Receiver<Vec<String>>
 where
@@ -188,17 +209,48 @@ where
     seen
 }
 
-fn write_catalog(path: &Path) -> anyhow::Result<()> {
-    let guest = path_from("GHOST_E2E_GUEST")?;
-    let image = std::fs::read(&guest).with_context(|| guest.display().to_string())?;
-    let checksum: String =
-        Sha256::digest(&image).iter().map(|byte| format!("{byte:02x}")).collect();
-    let arch = std::env::consts::ARCH;
-    let url = guest.display();
-    let row = format!(
-        "- name: mini\n  arch: {arch}\n  url: file://{url}\n  checksum: sha256:{checksum}\n  default_user: root\n"
-    );
-    Ok(std::fs::write(path, row)?)
+/// An image that can be a template.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// The template's name.
+    pub template: &'static str,
+    /// The file.
+    pub path: PathBuf,
+    /// Who gets the SSH keys.
+    pub user: &'static str,
+}
+
+impl Image {
+    /// ghost-mini.
+    ///
+    /// # Errors
+    /// If it was not built.
+    pub fn mini() -> anyhow::Result<Self> {
+        Ok(Self { template: "mini", path: path_from("GHOST_E2E_GUEST")?, user: "root" })
+    }
+
+    /// A full Debian 12.
+    ///
+    /// # Errors
+    /// If it was not built.
+    pub fn debian12() -> anyhow::Result<Self> {
+        Ok(Self { template: "debian12", path: path_from("GHOST_E2E_DEBIAN12")?, user: "debian" })
+    }
+
+    /// Its row of a catalogue.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn row(&self) -> anyhow::Result<String> {
+        let image = std::fs::read(&self.path).with_context(|| self.path.display().to_string())?;
+        let checksum: String =
+            Sha256::digest(&image).iter().map(|byte| format!("{byte:02x}")).collect();
+        let (name, arch, url, user) =
+            (self.template, std::env::consts::ARCH, self.path.display(), self.user);
+        Ok(format!(
+            "- name: {name}\n  arch: {arch}\n  url: file://{url}\n  checksum: sha256:{checksum}\n  default_user: {user}\n"
+        ))
+    }
 }
 
 /// A running agent.

@@ -6,6 +6,9 @@ use std::path::Path;
 use anyhow::ensure;
 use tokio::process::Command;
 
+/// The libvirtd that the tests use.
+const URI: &str = "qemu:///system";
+
 /// The names of everything that an agent could leave behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot(BTreeSet<String>);
@@ -62,8 +65,7 @@ pub async fn ensure_as(before: &Snapshot, state: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// With what it complained.
 pub async fn virsh(args: &[&str]) -> anyhow::Result<String> {
-    let output =
-        Command::new("virsh").args(["-q", "-c", "qemu:///system"]).args(args).output().await?;
+    let output = Command::new("virsh").args(["-q", "-c", URI]).args(args).output().await?;
     ensure!(output.status.success(), "virsh {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -75,4 +77,30 @@ pub async fn virsh(args: &[&str]) -> anyhow::Result<String> {
 pub async fn answers(address: &str) -> anyhow::Result<bool> {
     let ping = Command::new("ping").args(["-c", "1", "-W", "5", address]).output().await?;
     Ok(ping.status.success())
+}
+
+/// Removes whatever bears the id of a VM, by virsh alone; what is not there is no failure.
+pub(crate) fn remove_by_force(id: &str) {
+    let virsh = |args: &[&str]| {
+        let output =
+            std::process::Command::new("virsh").args(["-q", "-c", URI]).args(args).output();
+        output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default()
+    };
+    virsh(&["destroy", id]);
+    virsh(&["undefine", id, "--nvram"]);
+    for line in virsh(&["vol-list", "--pool", "default"]).lines().filter(|line| line.contains(id)) {
+        let volume = line.split_whitespace().next().unwrap_or_default();
+        virsh(&["vol-delete", volume, "--pool", "default"]);
+    }
+    for host in virsh(&["net-dumpxml", "default"]).lines().filter(|line| line.contains(id)) {
+        virsh(&[
+            "net-update",
+            "default",
+            "delete",
+            "ip-dhcp-host",
+            host.trim(),
+            "--live",
+            "--config",
+        ]);
+    }
 }

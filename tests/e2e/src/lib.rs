@@ -2,7 +2,8 @@
 //! API ([`client`]), a guest's console ([`console`]), and what is on the host before and after ([`host`]).
 //!
 //! `./dev test` builds the binaries and the guest and says where they are:
-//! `GHOST_E2E_AGENT`, `GHOST_E2E_AGENTCTL` (programs) and `GHOST_E2E_GUEST` (ghost-mini's image).
+//! `GHOST_E2E_AGENT`, `GHOST_E2E_AGENTCTL` (programs), `GHOST_E2E_GUEST` (ghost-mini's image), and with
+//! `--full` `GHOST_E2E_DEBIAN12`.
 
 pub mod agent;
 pub mod certs;

@@ -80,31 +80,37 @@ impl Call {
 }
 
 fn log(error: &AppError, took: std::time::Duration) {
-    let (error_code, context) = (error.code().as_str(), error.context());
-    let chain = chain(error);
+    let (error_code, chain) = (error.code().as_str(), chain(error));
+    let facts = error.context().iter().map(|(key, value)| format!("{key}={value}"));
+    let facts = facts.collect::<Vec<_>>().join(", ");
     match error.kind() {
         ErrorKind::Validation
         | ErrorKind::NotFound
         | ErrorKind::NameTaken
         | ErrorKind::Busy
-        | ErrorKind::WrongState => {
-            tracing::info!(error_code, chain, ?took, "refused");
-        }
+        | ErrorKind::WrongState => tracing::info!(error_code, chain, facts, ?took, "refused"),
         ErrorKind::ResourceLimit | ErrorKind::ShuttingDown => {
-            tracing::warn!(error_code, chain, ?took, "refused");
+            tracing::warn!(error_code, chain, facts, ?took, "refused");
         }
         ErrorKind::HypervisorUnavailable
         | ErrorKind::HypervisorFailed
         | ErrorKind::AddressTimeout
         | ErrorKind::NetworkUnavailable
-        | ErrorKind::Internal => tracing::error!(error_code, chain, ?context, ?took, "failed"),
+        | ErrorKind::Internal => tracing::error!(error_code, chain, facts, ?took, "failed"),
     }
 }
 
-/// An error and all of its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |e| e.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+/// An error and its causes in one line; a cause that its consequence quotes already is left out.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    for cause in std::iter::successors(error.source(), |e| e.source()) {
+        let cause = cause.to_string();
+        if !line.contains(&cause) {
+            line = format!("{line} (cause: {cause})");
+        }
+    }
+    line
 }
 
 fn shutting_down() -> AppError {
@@ -141,6 +147,16 @@ mod tests {
             id_of(&[("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]),
             "4bf92f3577b34da6a3ce929d0e0e4736"
         );
+    }
+
+    #[test]
+    fn a_cause_is_named_once() {
+        let quoted = AppError::new(ErrorKind::Internal, "cannot read: disk on fire")
+            .because(std::io::Error::other("disk on fire"));
+        assert_eq!(chain(&quoted), "cannot read: disk on fire");
+        let hidden = AppError::new(ErrorKind::Internal, "cannot read").remedy("look at the disk");
+        let hidden = hidden.because(std::io::Error::other("disk on fire"));
+        assert_eq!(chain(&hidden), "cannot read; look at the disk (cause: disk on fire)");
     }
 
     #[test]

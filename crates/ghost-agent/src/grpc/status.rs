@@ -16,8 +16,12 @@ pub const DOMAIN: &str = "agent.ghost";
 /// clients commonly take 8 KiB for all.
 const VALUE_BYTES: usize = 2048;
 
-/// How soon a client should try again what failed because libvirt is away.
+/// How soon a client should try again what failed because something is away, unless the error
+/// itself knows better.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// The fact of an error that says when a retry makes sense, in milliseconds.
+const RETRY_FACT: &str = "retry_after_ms";
 
 /// The answer to a call that failed.
 #[must_use]
@@ -43,9 +47,15 @@ pub fn from_error(error: &AppError, request_id: &str) -> Status {
         details.set_bad_request(error.violations().iter().map(violation).collect::<Vec<_>>());
     }
     if code == Code::Unavailable {
-        details.set_retry_info(Some(RETRY_AFTER));
+        details.set_retry_info(Some(retry_after(error)));
     }
     Status::with_error_details(code, message, details)
+}
+
+fn retry_after(error: &AppError) -> Duration {
+    let fact = error.context().iter().find(|(key, _)| *key == RETRY_FACT);
+    let known = fact.and_then(|(_, value)| value.parse().ok()).map(Duration::from_millis);
+    known.unwrap_or(RETRY_AFTER)
 }
 
 const fn code(kind: ErrorKind) -> Code {
@@ -102,7 +112,10 @@ mod tests {
     fn what_may_pass_by_itself_carries_a_retry_delay() {
         let error = AppError::new(ErrorKind::HypervisorUnavailable, "libvirt is away");
         let status = from_error(&error, "r-1");
-        assert!(status.get_details_retry_info().unwrap().retry_delay.is_some());
+        assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(RETRY_AFTER));
+        let resting = from_error(&error.with(RETRY_FACT, 4500), "r-1");
+        let delay = resting.get_details_retry_info().unwrap().retry_delay;
+        assert_eq!(delay, Some(Duration::from_millis(4500)));
     }
 
     #[test]

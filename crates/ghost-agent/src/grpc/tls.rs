@@ -18,7 +18,7 @@ use crate::config::TlsFiles;
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file is missing or can't be read.
-    #[error("{key} {}: cannot be read; create certificates with: agentctl certs init DIR", path.display())]
+    #[error("{key} {}: cannot be read; it must be a PEM file that the agent's user may read", path.display())]
     Read {
         /// The config's key.
         key: &'static str,

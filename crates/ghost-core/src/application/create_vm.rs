@@ -7,12 +7,12 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::limits::{Limits, OnAddressTimeout};
-use super::registry::{Admitted, Outcome, Registry, Ticket};
+use super::registry::{Admitted, Outcome, Registry};
 use super::undo::Making;
 use super::wait::{self, Fresh, within};
 use crate::domain::{
     AppError, BaseImage, Budget, Capacity, Desired, ErrorKind, FieldViolation, Gib, PowerState,
-    Sighting, Step, VmId, VmRecord, VmRef, VmSpec, VmStage, VmStatus,
+    Sighting, Step, VmId, VmRecord, VmRef, VmSpec, VmStage, VmStatus, VmView,
 };
 use crate::ports::{DomainSpec, Lease, Ports, SeedSpec};
 
@@ -26,28 +26,20 @@ pub struct CreatedVm {
     pub id: VmId,
     /// The address that is its own for life.
     pub address: Option<Ipv4Addr>,
-    /// `Running`, or `Error` if it was kept without an address.
+    /// `Running`, or `Error` if it was kept without an address; of a repeated request whatever
+    /// the VM is by now.
     pub status: VmStatus,
     /// Why it is in `Error`.
     pub failure: Option<String>,
 }
 
-impl CreatedVm {
-    fn of(record: &VmRecord) -> Self {
-        let VmStage::Ready { failure: Some(failure), .. } = &record.stage else {
-            return Self {
-                id: record.id,
-                address: record.address,
-                status: VmStatus::Running,
-                failure: None,
-            };
+impl From<&VmView> for CreatedVm {
+    fn from(vm: &VmView) -> Self {
+        let failure = match &vm.record.stage {
+            VmStage::Ready { failure, .. } => failure.clone(),
+            VmStage::Creating { .. } | VmStage::Deleting => None,
         };
-        Self {
-            id: record.id,
-            address: record.address,
-            status: VmStatus::Error,
-            failure: Some(failure.clone()),
-        }
+        Self { id: vm.record.id, address: vm.record.address, status: vm.status, failure }
     }
 }
 
@@ -75,10 +67,19 @@ impl CreateVm {
     pub async fn run(&self, spec: VmSpec) -> Result<CreatedVm, AppError> {
         let budget = self.budget().await?;
         let record = VmRecord::creating(VmId::generate(), &spec, self.ports.clock.now());
-        match self.registry.admit(record.clone(), &budget)? {
-            Admitted::New(ticket) => self.create(&spec, record, ticket).await,
-            Admitted::Same(id, outcome) => self.join(id, outcome).await,
-        }
+        let ticket = match self.registry.admit(record.clone(), &budget)? {
+            Admitted::New(ticket) => ticket,
+            Admitted::Same(id, outcome) => return self.join(id, outcome).await,
+        };
+        let mut making = Making::new(&self.ports, &self.registry, record);
+        let result = match self.make(&spec, &mut making).await {
+            Ok(created) => Ok(created),
+            Err(error) => Err(take_back(making, error).await),
+        };
+        ticket.announce(result.as_ref().map(|_| ()).map_err(|e| Arc::new(e.repeat())));
+        result.map_err(|error| {
+            error.with("vm_name", &spec.name).with("template", &spec.template.name)
+        })
     }
 
     async fn budget(&self) -> Result<Budget, AppError> {
@@ -104,25 +105,11 @@ impl CreateVm {
         {
             return Err(failed.repeat());
         }
-        let view = self.registry.view(&VmRef::Id(id))?;
-        Ok(CreatedVm::of(&view.record))
+        self.created(id)
     }
 
-    async fn create(
-        &self,
-        spec: &VmSpec,
-        record: VmRecord,
-        ticket: Ticket,
-    ) -> Result<CreatedVm, AppError> {
-        let mut making = Making::new(&self.ports, &self.registry, record);
-        let result = match self.make(spec, &mut making).await {
-            Ok(created) => Ok(created),
-            Err(error) => Err(take_back(making, error).await),
-        };
-        ticket.announce(result.as_ref().map(Clone::clone).map_err(|e| Arc::new(e.repeat())));
-        result.map_err(|error| {
-            error.with("vm_name", &spec.name).with("template", &spec.template.name)
-        })
+    fn created(&self, id: VmId) -> Result<CreatedVm, AppError> {
+        self.registry.view(&VmRef::Id(id)).map(|vm| CreatedVm::from(&*vm))
     }
 
     async fn make(&self, spec: &VmSpec, making: &mut Making<'_>) -> Result<CreatedVm, AppError> {
@@ -153,7 +140,7 @@ impl CreateVm {
             Err(error) => Some(self.keep(error)?),
         };
         making.finish(VmStage::Ready { desired: Desired::Running, failure }).await?;
-        Ok(CreatedVm::of(making.record()))
+        self.created(id)
     }
 
     async fn volumes(&self, spec: &VmSpec, id: VmId) -> Result<Volumes, AppError> {

@@ -10,14 +10,13 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
-use super::create_vm::CreatedVm;
 use crate::domain::{
     Allocation, AppError, Budget, ErrorKind, Observed, PowerState, Sighting, VmId, VmRecord, VmRef,
     VmStatus, VmView,
 };
 
 /// How a create ended, for those who joined it.
-pub type Outcome = Option<Result<CreatedVm, Arc<AppError>>>;
+pub type Outcome = Option<Result<(), Arc<AppError>>>;
 
 /// The right to change one VM; others get `Busy` until it is dropped.
 #[derive(Debug)]
@@ -37,7 +36,7 @@ pub struct Ticket {
 
 impl Ticket {
     /// Tells those who joined how it ended.
-    pub fn announce(&self, result: Result<CreatedVm, Arc<AppError>>) {
+    pub fn announce(&self, result: Result<(), Arc<AppError>>) {
         self.outcome.send_replace(Some(result));
     }
 }

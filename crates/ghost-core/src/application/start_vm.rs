@@ -1,4 +1,4 @@
-//! StartVM (FR1.3). Starting a running VM changes nothing.
+//! StartVM (FR1.3). Starting a running VM changes nothing; a held one goes on.
 
 use std::sync::Arc;
 
@@ -48,6 +48,12 @@ impl StartVm {
 
     async fn power_on(&self, record: &VmRecord) -> Result<Started, AppError> {
         let Ports { clock, network, ledger, hypervisor, .. } = &self.ports;
+        if let Some(PowerState::Paused(_)) = self.registry.power(record.id) {
+            // Its guest keeps the lease that it has: there is nothing to wait for.
+            hypervisor.ensure_started(record.id).await?;
+            self.registry.see(record.id, Sighting::Power(PowerState::Running));
+            return Ok(Started { note: None });
+        }
         let fresh = Fresh::after(network.lease(record.id).await?);
         let running = VmRecord {
             stage: VmStage::Ready { desired: Desired::Running, failure: None },

@@ -34,7 +34,13 @@ impl Fresh {
     /// What counts for a guest that is about to be started while `known` is its lease.
     #[must_use]
     pub fn after(known: Option<Lease>) -> Self {
-        known.map_or(Self::Any, |lease| Self::RenewedSince(lease.expires_at))
+        match known {
+            // Of a lease without an end no renewal can be seen.
+            Some(lease) if lease.expires_at < Timestamp::MAX => {
+                Self::RenewedSince(lease.expires_at)
+            }
+            Some(_) | None => Self::Any,
+        }
     }
 
     fn accepts(self, lease: &Lease) -> bool {
@@ -58,5 +64,29 @@ pub async fn lease(
             Some(lease) if fresh.accepts(&lease) => return Ok(lease),
             _ => clock.sleep(poll).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(expires_at: Timestamp) -> Lease {
+        Lease { address: std::net::Ipv4Addr::LOCALHOST, expires_at }
+    }
+
+    #[test]
+    fn only_a_renewed_lease_tells_that_a_restarted_guest_is_up() {
+        let at = |second| lease(Timestamp::from_second(second).unwrap());
+        let fresh = Fresh::after(Some(at(100)));
+        assert!(!fresh.accepts(&at(100)));
+        assert!(fresh.accepts(&at(101)));
+        assert!(Fresh::after(None).accepts(&at(1)));
+    }
+
+    #[test]
+    fn a_lease_without_an_end_counts_as_it_is() {
+        let endless = lease(Timestamp::MAX);
+        assert!(Fresh::after(Some(endless)).accepts(&endless));
     }
 }

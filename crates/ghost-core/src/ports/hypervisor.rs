@@ -39,7 +39,7 @@ pub trait Hypervisor: std::fmt::Debug + Send + Sync {
     /// there is none.
     async fn ensure_undefined(&self, id: VmId) -> PortResult<()>;
 
-    /// Powers a defined domain on; nothing if it runs.
+    /// Powers a defined domain on, or lets a held one go on; nothing if it runs.
     async fn ensure_started(&self, id: VmId) -> PortResult<()>;
 
     /// Asks the guest by ACPI to power off, and does not wait for it.

@@ -148,6 +148,32 @@ async fn the_same_request_gives_the_same_vm_now_and_later() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_repeated_request_tells_what_the_vm_is_by_now() {
+    let rig = Rig::new();
+    let _watch = rig.watch();
+    let spec = || {
+        let mut spec = samples::spec("web");
+        spec.request_id = Some("r-1".parse().unwrap());
+        spec
+    };
+    rig.create.run(spec()).await.unwrap();
+    rig.stop.run(&by_name("web"), StopMode::Force).await.unwrap();
+    assert_eq!(rig.create.run(spec()).await.unwrap().status, VmStatus::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn starting_a_held_vm_lets_it_go_on_at_once() {
+    let rig = Rig::new();
+    let _watch = rig.watch();
+    let id = rig.vm("web").await.unwrap().id;
+    rig.world.pause(id, "I/O error");
+    rig.registry.until_power(id, &ghost_core::domain::PowerState::Paused("I/O error")).await;
+    let before = tokio::time::Instant::now();
+    assert_eq!(rig.start.run(&by_name("web")).await.unwrap().note, None);
+    assert_eq!((before.elapsed().as_secs(), rig.status_of("web")), (0, Some("running")));
+}
+
+#[tokio::test(start_paused = true)]
 async fn those_who_joined_a_failed_create_are_told_why() {
     let rig = Rig::new();
     rig.world.guests(Guest::TakesNoAddress);

@@ -40,6 +40,22 @@ impl Domain {
         check(unsafe { c::virDomainCreateWithFlags(self.raw(), 0) }).map(drop)
     }
 
+    /// Whether its guest is held.
+    pub(crate) fn is_paused(&self) -> Result<bool, LibvirtError> {
+        let mut state = 0;
+        // SAFETY: a live handle; libvirt writes one number, and no reason for null.
+        check(unsafe {
+            c::virDomainGetState(self.raw(), &raw mut state, std::ptr::null_mut(), 0)
+        })?;
+        Ok(state == c::VIR_DOMAIN_PAUSED.cast_signed())
+    }
+
+    /// Lets a held guest go on.
+    pub(crate) fn resume(&self) -> Result<(), LibvirtError> {
+        // SAFETY: a live handle.
+        check(unsafe { c::virDomainResume(self.raw()) }).map(drop)
+    }
+
     /// Asks the guest by ACPI to power off.
     pub(crate) fn press_power_button(&self) -> Result<(), LibvirtError> {
         // SAFETY: a live handle.

@@ -63,7 +63,7 @@ async fn real_qemu_a_running_domain_is_removed_with_its_power() {
 }
 
 #[tokio::test]
-async fn real_qemu_a_held_guest_is_seen_as_paused_with_the_reason() {
+async fn real_qemu_a_held_guest_is_seen_as_paused_with_the_reason_and_goes_on_when_started() {
     let (libvirt, base, vm) = (world::real().await, Base::new(), Vm::new());
     let mut events = libvirt.events().subscribe();
     world::defined(&libvirt, &base, &vm).await;
@@ -72,6 +72,8 @@ async fn real_qemu_a_held_guest_is_seen_as_paused_with_the_reason() {
     event(&mut events, &Power(vm.0, PowerState::Paused("user"))).await;
     let seen = libvirt.hypervisor().observe().await.unwrap();
     assert_eq!(seen.iter().find(|seen| seen.id == vm.0).unwrap().power, PowerState::Paused("user"));
+    libvirt.hypervisor().ensure_started(vm.0).await.unwrap();
+    event(&mut events, &Power(vm.0, PowerState::Running)).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ghost_e2e::agent::{Agent, Home};
+use ghost_e2e::agent::{Agent, Home, Image};
 use ghost_e2e::certs::Validity;
 use ghost_e2e::client::{self, mini};
 use ghost_e2e::host::{Snapshot, ensure_as};
@@ -89,7 +89,7 @@ async fn an_image_larger_than_the_disk_is_the_callers_mistake() {
         .await
         .unwrap();
     assert!(made.success());
-    catalogue(&home, &image);
+    let home = home.with_image(&Image { template: "mini", path: image, user: "root" }).unwrap();
     let failed = create_fails(&home).await;
     assert_eq!(
         (failed.code(), reason(&failed).as_str()),
@@ -138,13 +138,13 @@ async fn missing_mismatching_and_expired_certificates_are_told_apart() {
 
     let home = home.with("GRPC__TLS_KEY", text(&other.key));
     let (code, said) = refuses_to_start(&home).await;
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(78));
     assert!(said.contains("does not belong to"), "{said}");
 
     let home =
         home.with("GRPC__TLS_CERT", text(&expired.cert)).with("GRPC__TLS_KEY", text(&expired.key));
     let (code, said) = refuses_to_start(&home).await;
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(78));
     assert!(said.contains("valid from") && said.contains("renew"), "{said}");
 }
 
@@ -168,16 +168,4 @@ async fn a_second_agent_on_the_same_state_is_refused() {
     assert_eq!(code, Some(1));
     assert!(said.contains("another"), "{said}");
     agent.stop().await.unwrap();
-}
-
-/// A catalogue whose one template `mini` is that image.
-fn catalogue(home: &Home, image: &Path) {
-    let sum = std::process::Command::new("sha256sum").arg(image).output().unwrap();
-    let sum = String::from_utf8(sum.stdout).unwrap();
-    let checksum = sum.split_whitespace().next().unwrap();
-    let (arch, image) = (std::env::consts::ARCH, image.display());
-    let row = format!(
-        "- name: mini\n  arch: {arch}\n  url: file://{image}\n  checksum: {checksum}\n  default_user: root\n"
-    );
-    std::fs::write(home.path().join("catalog.yaml"), row).unwrap();
 }

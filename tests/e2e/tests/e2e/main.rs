@@ -4,6 +4,7 @@
 mod access;
 mod bad_host;
 mod bad_input;
+mod full_debian12;
 mod guest;
 mod life;
 mod shutdown;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use ghost_e2e::agent::Home;
+use ghost_e2e::client::{self, mini};
 use ghost_e2e::host::{Snapshot, answers, ensure_as};
+use ghost_proto::agentpb::CreateVmRequest;
 use rustix::process::Signal;
 
 #[tokio::test]
@@ -39,9 +41,11 @@ async fn what_the_limit_cuts_off_is_undone_by_the_next_agent() {
     let state = home.path().join("state");
     let before = Snapshot::take(&state).await.unwrap();
     let mut agent = home.start().await.unwrap();
-    let ctl = home.ctl(&agent).unwrap();
+    let mut api = client::operator(agent.address().unwrap(), &home.certs).await.unwrap();
 
-    let creating = ctl.create("e2e-cut");
+    // A guest that takes no address: the create is under way for two minutes.
+    let silent = "#!/bin/sh\n# ghost-mini: no-dhcp\n".to_owned();
+    let creating = api.create_vm(CreateVmRequest { user_data: silent, ..mini("e2e-cut") });
     let stopping = async {
         agent.until("the guest was started", Duration::from_secs(60)).await?;
         agent.signal(Signal::TERM)?;

@@ -152,9 +152,9 @@ fn draw(made: &Made) -> String {
         "made in {dir}: {files}
   agent     {agent}, for {names}
   operator  {operator}
-  valid for {days} days; keys are readable by you alone, and ca.key can make any identity: keep it off the agent's host
+  valid for {days} days; ca.key can make any identity: keep it, and the operator's files, off the agent's host
 
-Next, on the agent's host (the agent's user must be able to read agent.key):
+The agent's config (its defaults, if the folder is /etc/ghost/certs):
 
   grpc:
     tls_enabled: true

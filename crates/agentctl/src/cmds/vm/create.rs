@@ -17,7 +17,7 @@ use crate::progress::Progress;
 /// Options of `vm create`.
 #[derive(Debug, Args)]
 pub(crate) struct Create {
-    /// 3 to 63 characters: lower-case letters, digits and hyphens; unique on the agent.
+    /// 3 to 63 characters: letters, digits and hyphens; unique on the agent.
     name: String,
     /// Virtual CPUs, 1 to 32.
     #[arg(long, default_value_t = 1, value_name = "COUNT", allow_negative_numbers = true)]

@@ -9,12 +9,12 @@ use tokio::sync::watch;
 use super::limits::{Limits, OnAddressTimeout};
 use super::registry::{Admitted, Outcome, Registry};
 use super::undo::Making;
-use super::wait::{self, Fresh, within};
+use super::wait::{Awaited, Fresh, LeaseWait};
 use crate::domain::{
     AppError, BaseImage, Budget, Capacity, Desired, ErrorKind, FieldViolation, Gib, PowerState,
     Sighting, Step, VmId, VmRecord, VmRef, VmSpec, VmStage, VmStatus, VmView,
 };
-use crate::ports::{DomainSpec, Lease, Ports, SeedSpec};
+use crate::ports::{DomainSpec, Ports, SeedSpec};
 
 /// How many lines of the guest's console an error shows.
 const CONSOLE_LINES: usize = 20;
@@ -105,7 +105,16 @@ impl CreateVm {
         {
             return Err(failed.repeat());
         }
-        self.created(id)
+        let vm = self.created(id)?;
+        match vm.status {
+            VmStatus::Creating | VmStatus::Deleting => Err(AppError::new(
+                ErrorKind::WrongState,
+                format!("the VM of this request is {} after a failure", vm.status.as_str()),
+            )
+            .remedy("wait until it is gone, then repeat the request")
+            .with("vm_id", id)),
+            VmStatus::Running | VmStatus::Stopped | VmStatus::Paused | VmStatus::Error => Ok(vm),
+        }
     }
 
     fn created(&self, id: VmId) -> Result<CreatedVm, AppError> {
@@ -132,13 +141,7 @@ impl CreateVm {
         let started_at = self.ports.clock.now();
         making.note(|record| record.started_at = Some(started_at));
         tracing::debug!(vm_id = %id, %address, "the guest was started; waiting for its lease");
-        let failure = match self.await_address(id).await {
-            Ok(lease) => {
-                tracing::debug!(vm_id = %id, address = %lease.address, "the guest has its lease");
-                None
-            }
-            Err(error) => Some(self.keep(error)?),
-        };
+        let failure = self.await_address(id).await?;
         making.finish(VmStage::Ready { desired: Desired::Running, failure }).await?;
         self.created(id)
     }
@@ -159,29 +162,35 @@ impl CreateVm {
         Ok(Volumes { disk, seed })
     }
 
-    async fn await_address(&self, id: VmId) -> Result<Lease, AppError> {
-        let Ports { clock, network, .. } = &self.ports;
-        let limit = self.limits.address_timeout;
-        let lease = wait::lease(&**clock, &**network, id, Fresh::Any, self.limits.lease_poll);
-        if let Some(lease) = within(&**clock, limit, lease).await {
-            return lease;
+    /// Why the guest has no address, if it has none and the VM is to be kept all the same.
+    async fn await_address(&self, id: VmId) -> Result<Option<String>, AppError> {
+        let wait = LeaseWait { ports: &self.ports, registry: &self.registry, limits: &self.limits };
+        let error = match wait.of(id, Fresh::Any).await {
+            Awaited::Leased(lease) => {
+                tracing::debug!(vm_id = %id, address = %lease.address, "the guest has its lease");
+                return Ok(None);
+            }
+            Awaited::Failed(error) => return Err(error),
+            Awaited::TooLate => AppError::new(
+                ErrorKind::AddressTimeout,
+                format!(
+                    "the guest took no address within {} s",
+                    self.limits.address_timeout.as_secs()
+                ),
+            )
+            .remedy("look at what its console says, or raise vm.address_timeout"),
+            Awaited::Down(power) => AppError::new(
+                ErrorKind::HypervisorFailed,
+                format!("the guest went down before it took its address (it is {power})"),
+            )
+            .remedy("look at what its console says; the image may not boot on this host"),
+        };
+        let kept = self.limits.on_address_timeout == OnAddressTimeout::Keep;
+        if kept && error.kind() == ErrorKind::AddressTimeout {
+            return Ok(Some(error.to_string()));
         }
-        let console =
-            self.ports.hypervisor.console_tail(id, CONSOLE_LINES).await.unwrap_or_default();
-        Err(AppError::new(
-            ErrorKind::AddressTimeout,
-            format!("the guest took no address within {} s", limit.as_secs()),
-        )
-        .remedy("see the guest's console in this error's metadata, or raise vm.address_timeout")
-        .with("console", console))
-    }
-
-    /// The failure as a text if the VM is to be kept with it.
-    fn keep(&self, error: AppError) -> Result<String, AppError> {
-        match (error.kind(), self.limits.on_address_timeout) {
-            (ErrorKind::AddressTimeout, OnAddressTimeout::Keep) => Ok(error.to_string()),
-            _ => Err(error),
-        }
+        let console = self.ports.hypervisor.console_tail(id, CONSOLE_LINES).await;
+        Err(error.with("console", console.unwrap_or_default()))
     }
 }
 

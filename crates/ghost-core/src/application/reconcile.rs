@@ -54,15 +54,23 @@ impl Reconcile {
         Ok(())
     }
 
-    /// Takes in what libvirt has, then acts on every VM that is not being worked on. One VM that
-    /// fails does not hold up the rest; it is tried again at the next call.
+    /// Takes in what libvirt has.
     ///
     /// # Errors
     /// libvirt's, if it can't be asked.
-    pub async fn run(&self) -> Result<(), AppError> {
+    pub async fn look(&self) -> Result<(), AppError> {
         let observed = self.ports.hypervisor.observe().await?;
         self.registry.resync(&observed);
+        Ok(())
+    }
+
+    /// Acts on every VM that needs it and is not being worked on. One that fails does not hold up
+    /// the rest; it is tried again at the next call.
+    pub async fn act_on_all(&self) {
         for view in self.registry.views() {
+            if plan(&view.record.stage) == Plan::Leave {
+                continue;
+            }
             let Ok((_operation, record)) = self.registry.begin(&VmRef::Id(view.record.id)) else {
                 continue;
             };
@@ -70,6 +78,15 @@ impl Reconcile {
                 tracing::error!(vm_name = %record.name, vm_id = %record.id, error = %error, "cannot reconcile this VM; will try again");
             }
         }
+    }
+
+    /// Looks, then acts.
+    ///
+    /// # Errors
+    /// libvirt's, if it can't be asked; nothing is acted on then.
+    pub async fn run(&self) -> Result<(), AppError> {
+        self.look().await?;
+        self.act_on_all().await;
         Ok(())
     }
 

@@ -76,14 +76,9 @@ impl Entry {
     }
 
     fn refresh(&self) {
+        // Told even if the view is the same: who waits for a sighting looks behind the view.
         let view = view_of(&self.record, &self.seen, self.sample.as_ref());
-        self.view.send_if_modified(|old| {
-            let changed = **old != view;
-            if changed {
-                *old = Arc::new(view);
-            }
-            changed
-        });
+        self.view.send_replace(Arc::new(view));
     }
 }
 
@@ -164,8 +159,17 @@ impl Registry {
 
     /// Returns once the VM's power is `wanted`, or the VM is gone.
     pub async fn until_power(&self, id: VmId, wanted: &PowerState) {
+        self.until(id, |power| power == Some(wanted)).await;
+    }
+
+    /// Returns once the VM is known not to run any more, or the VM is gone.
+    pub async fn until_down(&self, id: VmId) {
+        self.until(id, |power| power.is_some_and(|p| *p != PowerState::Running)).await;
+    }
+
+    async fn until(&self, id: VmId, reached: impl Fn(Option<&PowerState>) -> bool) {
         let Some(mut views) = self.read().get(&id).map(|e| e.view.subscribe()) else { return };
-        while self.read().get(&id).is_some_and(|e| e.seen.power() != Some(wanted)) {
+        while self.read().get(&id).is_some_and(|e| !reached(e.seen.power())) {
             if views.changed().await.is_err() {
                 return;
             }

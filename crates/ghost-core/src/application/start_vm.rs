@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::limits::Limits;
-use super::registry::Registry;
-use super::wait::{self, Fresh, within};
+use super::registry::{Operation, Registry};
+use super::wait::{Awaited, Fresh, LeaseWait};
 use crate::domain::{AppError, Desired, ErrorKind, PowerState, Sighting, VmRecord, VmRef, VmStage};
 use crate::ports::Ports;
 
@@ -36,17 +36,17 @@ impl StartVm {
     /// `NOT_FOUND`, `CONFLICT` (busy, or being deleted), or what libvirt says. A guest that takes
     /// no address in time is a note, not an error: the VM runs.
     pub async fn run(&self, vm: &VmRef) -> Result<Started, AppError> {
-        let (_operation, record) = self.registry.begin(vm)?;
+        let (operation, record) = self.registry.begin(vm)?;
         let failure = ensure_ready(&record)?;
         if self.registry.power(record.id) == Some(PowerState::Running) {
             return Ok(Started { note: failure });
         }
-        self.power_on(&record)
+        self.power_on(&record, operation)
             .await
             .map_err(|error| error.with("vm_id", record.id).with("vm_name", &record.name))
     }
 
-    async fn power_on(&self, record: &VmRecord) -> Result<Started, AppError> {
+    async fn power_on(&self, record: &VmRecord, operation: Operation) -> Result<Started, AppError> {
         let Ports { clock, network, ledger, hypervisor, .. } = &self.ports;
         if let Some(PowerState::Paused(_)) = self.registry.power(record.id) {
             // Its guest keeps the lease that it has: there is nothing to wait for.
@@ -68,13 +68,16 @@ impl StartVm {
         }
         self.registry.publish(Arc::new(running));
         self.registry.see(record.id, Sighting::Power(PowerState::Running));
-        let lease = wait::lease(&**clock, &**network, record.id, fresh, self.limits.lease_poll);
-        let note = match within(&**clock, self.limits.address_timeout, lease).await {
-            Some(Ok(_)) => None,
-            Some(Err(error)) => {
+        // The VM is what was asked for; who wants to stop it need not wait for its guest.
+        drop(operation);
+        let wait = LeaseWait { ports: &self.ports, registry: &self.registry, limits: &self.limits };
+        let note = match wait.of(record.id, fresh).await {
+            Awaited::Leased(_) => None,
+            Awaited::Failed(error) => {
                 Some(format!("the VM runs, but its address is not confirmed: {error}"))
             }
-            None => Some(format!(
+            Awaited::Down(power) => Some(format!("the VM was started, and is {power} again")),
+            Awaited::TooLate => Some(format!(
                 "the VM runs, but its guest took no address within {} s; look at its console",
                 self.limits.address_timeout.as_secs()
             )),

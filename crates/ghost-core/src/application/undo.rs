@@ -81,7 +81,8 @@ impl<'a> Making<'a> {
     /// The ledger's; the steps must not be made then. The ledger may hold them all the same.
     pub async fn about_to(&mut self, steps: &[Step]) -> Result<(), AppError> {
         self.begun.extend_from_slice(steps);
-        self.record.stage = VmStage::Creating { undo: self.begun.clone() };
+        let undo = self.begun.clone();
+        self.note(|record| record.stage = VmStage::Creating { undo });
         self.ports.ledger.save(&self.record).await
     }
 

@@ -6,8 +6,10 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use jiff::Timestamp;
 
-use crate::domain::{AppError, VmId};
-use crate::ports::{Clock, Lease, Network};
+use super::limits::Limits;
+use super::registry::Registry;
+use crate::domain::{AppError, ErrorKind, PowerState, Sighting, VmId};
+use crate::ports::{Clock, Lease, Ports};
 
 /// What `work` gives, or `None` if it takes longer than `limit`; `work` is dropped then.
 pub async fn within<T>(
@@ -51,18 +53,71 @@ impl Fresh {
     }
 }
 
-/// Asks every `poll` until the guest holds a fresh lease. A failure to ask ends the wait.
-pub async fn lease(
-    clock: &dyn Clock,
-    network: &dyn Network,
-    id: VmId,
-    fresh: Fresh,
-    poll: Duration,
-) -> Result<Lease, AppError> {
-    loop {
-        match network.lease(id).await? {
-            Some(lease) if fresh.accepts(&lease) => return Ok(lease),
-            _ => clock.sleep(poll).await,
+/// How the wait for a guest's lease ended.
+#[derive(Debug)]
+pub enum Awaited {
+    /// The guest holds a fresh lease.
+    Leased(Lease),
+    /// The guest does not run any more.
+    Down(PowerState),
+    /// The limit has passed.
+    TooLate,
+    /// The network can't be asked.
+    Failed(AppError),
+}
+
+/// Waits for the lease of guests.
+#[derive(Debug)]
+pub struct LeaseWait<'a> {
+    /// Who knows the leases, and the time.
+    pub ports: &'a Ports,
+    /// Who knows whether the guest runs.
+    pub registry: &'a Registry,
+    /// How long it may take, and how often to ask.
+    pub limits: &'a Limits,
+}
+
+impl LeaseWait<'_> {
+    /// Asks until the guest holds a fresh lease. A libvirt that is away for a while is waited for.
+    pub async fn of(&self, id: VmId, fresh: Fresh) -> Awaited {
+        let race = async {
+            match select(pin!(self.down(id)), pin!(self.lease(id, fresh))).await {
+                Either::Left((power, _)) => Awaited::Down(power),
+                Either::Right((Ok(lease), _)) => Awaited::Leased(lease),
+                Either::Right((Err(error), _)) => Awaited::Failed(error),
+            }
+        };
+        let limit = self.limits.address_timeout;
+        within(&*self.ports.clock, limit, race).await.unwrap_or(Awaited::TooLate)
+    }
+
+    /// Returns once the guest is down. A sighting may be older than the start, so libvirt is asked
+    /// before it is believed.
+    async fn down(&self, id: VmId) -> PowerState {
+        loop {
+            self.registry.until_down(id).await;
+            match self.ports.hypervisor.observe().await {
+                Ok(all) => match all.into_iter().find(|one| one.id == id).map(|one| one.power) {
+                    Some(PowerState::Running) => {
+                        self.registry.see(id, Sighting::Power(PowerState::Running));
+                    }
+                    Some(power) => return power,
+                    None => return PowerState::Off,
+                },
+                Err(_) => self.ports.clock.sleep(self.limits.lease_poll).await,
+            }
+        }
+    }
+
+    async fn lease(&self, id: VmId, fresh: Fresh) -> Result<Lease, AppError> {
+        loop {
+            match self.ports.network.lease(id).await {
+                Ok(Some(lease)) if fresh.accepts(&lease) => return Ok(lease),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::HypervisorUnavailable => {}
+                Err(error) => return Err(error),
+            }
+            self.ports.clock.sleep(self.limits.lease_poll).await;
         }
     }
 }

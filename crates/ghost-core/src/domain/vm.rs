@@ -2,6 +2,7 @@
 //! within every limit of FR1.1, and its template exists.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -240,6 +241,17 @@ pub enum PowerState {
     Off,
     /// QEMU died.
     Crashed,
+}
+
+impl fmt::Display for PowerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Running => f.write_str("running"),
+            Self::Paused(why) => write!(f, "paused: {why}"),
+            Self::Off => f.write_str("off"),
+            Self::Crashed => f.write_str("crashed"),
+        }
+    }
 }
 
 /// What is known of a VM's domain.

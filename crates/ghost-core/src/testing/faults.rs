@@ -27,6 +27,7 @@ pub struct Faults {
     plan: Mutex<Plan>,
     resumed: tokio::sync::Notify,
     reached: tokio::sync::Notify,
+    called: tokio::sync::Notify,
 }
 
 impl Faults {
@@ -60,6 +61,18 @@ impl Faults {
         self.reached.notified().await;
     }
 
+    /// Returns when a call of that name has been made from now on.
+    pub async fn until_called(&self, name: &str) {
+        let before = self.plan().calls.len();
+        loop {
+            let called = self.called.notified();
+            if self.plan().calls[before..].contains(&name) {
+                return;
+            }
+            called.await;
+        }
+    }
+
     /// The names of the calls so far.
     #[must_use]
     pub fn calls(&self) -> Vec<&'static str> {
@@ -84,6 +97,7 @@ impl Faults {
             plan.calls.push(name);
             plan.calls.len() - 1
         };
+        self.called.notify_waiters();
         while self.plan().paused_at == Some(name) {
             let resumed = self.resumed.notified();
             self.reached.notify_one();

@@ -123,6 +123,11 @@ impl World {
         self.set_power(&mut self.state(), id, PowerState::Paused(why));
     }
 
+    /// Kills a guest's QEMU.
+    pub fn crash(&self, id: VmId) {
+        self.set_power(&mut self.state(), id, PowerState::Crashed);
+    }
+
     /// Everything that bears the mark of a VM, as text; empty if nothing is left.
     #[must_use]
     pub fn left(&self) -> Vec<String> {

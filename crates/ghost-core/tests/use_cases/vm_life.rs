@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::rig::{Rig, by_name};
 use ghost_core::application::{Limits, OnAddressTimeout, PageRequest, StopMode};
-use ghost_core::domain::{Bytes, ErrorKind, Gib, VmRef, VmStatus};
+use ghost_core::domain::{Bytes, ErrorKind, Gib, PowerState, Sighting, VmRef, VmStatus};
 use ghost_core::ports::HostFacts;
 use ghost_core::testing::{Guest, samples};
 
@@ -71,7 +71,7 @@ async fn a_held_guest_is_cut_off_at_once_because_it_cannot_hear() {
     let _watch = rig.watch();
     let id = rig.vm("web").await.unwrap().id;
     rig.world.pause(id, "I/O error");
-    rig.registry.until_power(id, &ghost_core::domain::PowerState::Paused("I/O error")).await;
+    rig.registry.until_power(id, &PowerState::Paused("I/O error")).await;
     assert_eq!(rig.status_of("web"), Some("paused"));
     let stopped = rig.stop.run(&by_name("web"), StopMode::Graceful).await.unwrap();
     assert!(stopped.note.unwrap().contains("I/O error"));
@@ -106,6 +106,75 @@ async fn a_start_without_an_address_succeeds_and_says_so() {
     rig.world.guests(Guest::TakesNoAddress);
     let started = rig.start.run(&by_name("web")).await.unwrap();
     assert!(started.note.unwrap().contains("took no address"));
+    assert_eq!(rig.status_of("web"), Some("running"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_goes_down_while_its_address_is_awaited_is_undone_at_once() {
+    let rig = Rig::new();
+    let _watch = rig.watch();
+    rig.world.guests(Guest::TakesNoAddress);
+    let before = tokio::time::Instant::now();
+    let create = rig.vm("web");
+    let dies = async {
+        rig.world.faults.until_called("lease").await;
+        let id = rig.status.run(&by_name("web")).unwrap().record.id;
+        rig.world.crash(id);
+    };
+    let error = futures_util::future::join(create, dies).await.0.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::HypervisorFailed);
+    assert!(error.to_string().contains("it is crashed"), "{error}");
+    assert!(before.elapsed().as_secs() < 10);
+    rig.assert_nothing_left();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_sighting_does_not_undo_a_guest_that_boots() {
+    let rig = Rig::new();
+    let create = rig.vm("web");
+    let stale = async {
+        rig.world.faults.until_called("lease").await;
+        let id = rig.status.run(&by_name("web")).unwrap().record.id;
+        rig.registry.see(id, Sighting::Power(PowerState::Off));
+    };
+    futures_util::future::join(create, stale).await.0.unwrap();
+    assert_eq!(rig.status_of("web"), Some("running"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vm_can_be_stopped_while_its_start_awaits_the_address() {
+    let rig = Rig::new();
+    let _watch = rig.watch();
+    rig.vm("web").await.unwrap();
+    rig.stop.run(&by_name("web"), StopMode::Force).await.unwrap();
+    rig.world.guests(Guest::TakesNoAddress);
+    let web = by_name("web");
+    let stops = async {
+        rig.world.faults.until_called("lease").await;
+        rig.stop.run(&web, StopMode::Force).await.unwrap();
+    };
+    let (started, ()) = futures_util::future::join(rig.start.run(&web), stops).await;
+    assert_eq!(started.unwrap().note.unwrap(), "the VM was started, and is off again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_vm_is_seen_to_power_off_although_its_status_stays() {
+    let rig = Rig::with(Limits { on_address_timeout: OnAddressTimeout::Keep, ..Limits::default() });
+    let _watch = rig.watch();
+    rig.world.guests(Guest::TakesNoAddress);
+    rig.vm("web").await.unwrap();
+    let stopped = rig.stop.run(&by_name("web"), StopMode::Graceful).await.unwrap();
+    assert_eq!(stopped.note, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sample_corrects_what_no_event_told() {
+    let rig = Rig::new();
+    let _watch = rig.watch();
+    let id = rig.vm("web").await.unwrap().id;
+    rig.registry.see(id, Sighting::Power(PowerState::Crashed));
+    assert_eq!(rig.status_of("web"), Some("error"));
+    tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(rig.status_of("web"), Some("running"));
 }
 
@@ -167,7 +236,7 @@ async fn starting_a_held_vm_lets_it_go_on_at_once() {
     let _watch = rig.watch();
     let id = rig.vm("web").await.unwrap().id;
     rig.world.pause(id, "I/O error");
-    rig.registry.until_power(id, &ghost_core::domain::PowerState::Paused("I/O error")).await;
+    rig.registry.until_power(id, &PowerState::Paused("I/O error")).await;
     let before = tokio::time::Instant::now();
     assert_eq!(rig.start.run(&by_name("web")).await.unwrap().note, None);
     assert_eq!((before.elapsed().as_secs(), rig.status_of("web")), (0, Some("running")));

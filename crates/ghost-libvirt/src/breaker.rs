@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Only outages count (no connection, no answer in time); a refusal proves that libvirt is there.
-//! A probe that never reports back is given up after its deadline. Time is the caller's, monotonic.
+//! A probe that never reports back is given up after its deadline, and one whose caller leaves it after
+//! a pause like the one before it. Time is the caller's, monotonic.
 
 use std::time::Duration;
 
@@ -24,6 +25,15 @@ const PAUSES: Backoff = Backoff { base: Duration::from_millis(500), cap: Duratio
 /// Decides whether a call is made.
 #[derive(Debug, Default)]
 pub(crate) struct Breaker(State);
+
+/// As what a call is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// As one of many.
+    Ordinary,
+    /// To find out whether libvirt is back.
+    Probe,
+}
 
 #[derive(Debug)]
 enum State {
@@ -43,14 +53,23 @@ impl Breaker {
     ///
     /// # Errors
     /// How long to wait.
-    pub(crate) fn admit(&mut self, now: Duration, limit: Duration) -> Result<(), Duration> {
+    pub(crate) fn admit(&mut self, now: Duration, limit: Duration) -> Result<Admission, Duration> {
         match self.0 {
-            State::Closed { .. } => Ok(()),
+            State::Closed { .. } => Ok(Admission::Ordinary),
             State::Open { until, trips } | State::Probing { until, trips } if now >= until => {
                 self.0 = State::Probing { until: now + limit, trips };
-                Ok(())
+                Ok(Admission::Probe)
             }
             State::Open { until, .. } | State::Probing { until, .. } => Err(until - now),
+        }
+    }
+
+    /// Notes that the caller of a probe left: it says nothing, and must not keep the next one away
+    /// until its deadline. `jitter` is from 0 to 1.
+    pub(crate) fn forsaken(&mut self, now: Duration, jitter: f64) {
+        if let State::Probing { until, trips } = self.0 {
+            let until = until.min(now + PAUSES.pause(trips, jitter));
+            self.0 = State::Open { until, trips };
         }
     }
 
@@ -96,7 +115,7 @@ mod tests {
         let mut breaker = Breaker::default();
         for _ in 1..TOLERATED {
             breaker.failed(ms(0), 1.0);
-            assert_eq!(breaker.admit(ms(0), LIMIT), Ok(()));
+            assert_eq!(breaker.admit(ms(0), LIMIT), Ok(Admission::Ordinary));
         }
         breaker.failed(ms(0), 1.0);
         assert_eq!(breaker.admit(ms(0), LIMIT), Err(ms(500)));
@@ -109,34 +128,51 @@ mod tests {
             (1..TOLERATED).for_each(|_| breaker.failed(ms(0), 1.0));
             breaker.succeeded();
         }
-        assert_eq!(breaker.admit(ms(0), LIMIT), Ok(()));
+        assert_eq!(breaker.admit(ms(0), LIMIT), Ok(Admission::Ordinary));
     }
 
     #[test]
     fn after_the_pause_one_probe_goes_through_and_no_second_one() {
         let mut breaker = opened_at(ms(0));
         assert_eq!(breaker.admit(ms(499), LIMIT), Err(ms(1)));
-        assert_eq!(breaker.admit(ms(500), LIMIT), Ok(()));
+        assert_eq!(breaker.admit(ms(500), LIMIT), Ok(Admission::Probe));
         assert_eq!(breaker.admit(ms(500), LIMIT), Err(LIMIT));
     }
 
     #[test]
     fn a_probe_that_works_closes_it_and_one_that_fails_doubles_the_pause() {
         let mut breaker = opened_at(ms(0));
-        assert_eq!(breaker.admit(ms(500), LIMIT), Ok(()));
+        assert_eq!(breaker.admit(ms(500), LIMIT), Ok(Admission::Probe));
         breaker.failed(ms(600), 1.0);
         assert_eq!(breaker.admit(ms(600), LIMIT), Err(ms(1000)));
-        assert_eq!(breaker.admit(ms(1600), LIMIT), Ok(()));
+        assert_eq!(breaker.admit(ms(1600), LIMIT), Ok(Admission::Probe));
         breaker.succeeded();
-        assert_eq!(breaker.admit(ms(1600), LIMIT), Ok(()));
-        assert_eq!(breaker.admit(ms(1600), LIMIT), Ok(()));
+        assert_eq!(breaker.admit(ms(1600), LIMIT), Ok(Admission::Ordinary));
+        assert_eq!(breaker.admit(ms(1600), LIMIT), Ok(Admission::Ordinary));
     }
 
     #[test]
     fn a_probe_that_never_reports_back_is_given_up() {
         let mut breaker = opened_at(ms(0));
-        assert_eq!(breaker.admit(ms(500), LIMIT), Ok(()));
-        assert_eq!(breaker.admit(ms(500) + LIMIT, LIMIT), Ok(()));
+        assert_eq!(breaker.admit(ms(500), LIMIT), Ok(Admission::Probe));
+        assert_eq!(breaker.admit(ms(500) + LIMIT, LIMIT), Ok(Admission::Probe));
+    }
+
+    #[test]
+    fn a_probe_that_is_forsaken_is_followed_by_another_after_the_same_pause() {
+        let mut breaker = opened_at(ms(0));
+        assert_eq!(breaker.admit(ms(500), LIMIT), Ok(Admission::Probe));
+        breaker.forsaken(ms(600), 1.0);
+        assert_eq!(breaker.admit(ms(1099), LIMIT), Err(ms(1)));
+        assert_eq!(breaker.admit(ms(1100), LIMIT), Ok(Admission::Probe));
+    }
+
+    #[test]
+    fn forsaking_a_probe_never_keeps_the_next_one_away_for_longer() {
+        let mut breaker = opened_at(ms(0));
+        assert_eq!(breaker.admit(ms(500), LIMIT), Ok(Admission::Probe));
+        breaker.forsaken(ms(500) + LIMIT - ms(1), 1.0);
+        assert_eq!(breaker.admit(ms(500) + LIMIT, LIMIT), Ok(Admission::Probe));
     }
 
     #[test]

@@ -62,7 +62,9 @@ impl Connections {
 
     /// Closes those that nobody uses.
     pub(crate) fn close_idle(&self) {
-        self.idle().clear();
+        // Closing asks libvirtd: not under the lock.
+        let idle = std::mem::take(&mut *self.idle());
+        drop(idle);
     }
 
     fn open(&self) -> Result<Arc<Conn>, LibvirtError> {

@@ -2,23 +2,27 @@
 //!
 //! Invariants: the caller has an answer at its deadline, whatever libvirt does; a call that hangs
 //! beyond it costs one thread and starves nobody, because a fresh worker takes its place (up to
-//! [`MOST_WORKERS`]); a call that nobody waits for any more is not begun. A call that was begun and
+//! [`MOST_WORKERS`]); a call that nobody waits for any more, be it past its deadline or dropped, is not
+//! begun; a call that panics is its caller's failure and costs no thread. A call that was begun and
 //! given up may still take effect: what is built on this must be idempotent.
 
 mod queue;
 mod worker;
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use crate::backoff::jitter;
-use crate::breaker::Breaker;
+use crate::breaker::{Admission, Breaker};
 use crate::connections::Connections;
 use crate::failure::Failure;
 use crate::sys::Conn;
-use queue::{Job, Queue};
+use crate::threads::{self, Threads};
+use queue::{Job, Queue, Ticket};
 
 /// Workers while nothing hangs; each has a connection of its own.
 const WORKERS: usize = 4;
@@ -54,7 +58,7 @@ pub(crate) enum Effort {
 #[derive(Debug)]
 pub(crate) struct Executor {
     queue: Arc<Queue>,
-    connections: Arc<Connections>,
+    threads: Arc<Threads>,
     breaker: Mutex<Breaker>,
     limits: Limits,
     epoch: Instant,
@@ -63,13 +67,18 @@ pub(crate) struct Executor {
 impl Executor {
     /// Starts the workers; connections are opened when they are first needed.
     pub(crate) fn start(connections: Arc<Connections>, limits: Limits) -> Result<Self, Failure> {
-        let queue = Arc::new(Queue::default());
+        let (queue, threads) = <(Arc<Queue>, Arc<Threads>)>::default();
+        let breaker = Mutex::default();
+        // Whole before the first worker starts: its drop ends those that did, if a later one can't.
+        let executor = Self { queue, threads, breaker, limits, epoch: Instant::now() };
         for _ in 0..WORKERS {
-            worker::spawn(&queue, &connections).map_err(worker::no_thread)?;
+            worker::spawn(&executor.threads, &executor.queue, &connections)
+                .map_err(worker::no_thread)?;
         }
-        let more = Arc::clone(&connections);
-        queue.replace_with(move |queue| worker::spawn(queue, &more).is_ok());
-        Ok(Self { queue, connections, breaker: Mutex::default(), limits, epoch: Instant::now() })
+        let threads = Arc::clone(&executor.threads);
+        let replace = move |queue: &_| worker::spawn(&threads, queue, &connections).is_ok();
+        executor.queue.replace_with(replace);
+        Ok(executor)
     }
 
     /// Makes one call, or several that belong together; `what` is a verb with its object.
@@ -81,24 +90,25 @@ impl Executor {
     ) -> Result<T, Failure> {
         let limit = self.limits.of(effort);
         let now = self.epoch.elapsed();
-        self.breaker().admit(now, limit).map_err(|retry_in| Failure::Resting { retry_in })?;
+        let admission =
+            self.breaker().admit(now, limit).map_err(|retry_in| Failure::Resting { retry_in })?;
         let (answer, answered) = oneshot::channel();
         let job = Job::new(move |conn| {
             let result = match conn {
-                Ok(conn) => operation(conn).map_err(|error| classify(what, error, conn)),
+                Ok(conn) => {
+                    caught(what, || operation(conn)).map_err(|error| classify(what, error, conn))
+                }
                 Err(source) => Err(Failure::Unavailable { source }),
             };
             // Nobody may wait any more; then nobody needs it.
             Box::new(move || drop(answer.send(result)))
         });
         let ticket = self.queue.push(job).ok_or(Failure::Stopped)?;
+        let _waiting = Waiting { executor: self, ticket, admission };
         let result = match tokio::time::timeout(limit, answered).await {
             Ok(Ok(result)) => result,
             Ok(Err(_dropped)) => Err(Failure::Stopped),
-            Err(_elapsed) => {
-                self.queue.give_up(&ticket);
-                Err(Failure::TimedOut { what, limit })
-            }
+            Err(_elapsed) => Err(Failure::TimedOut { what, limit }),
         };
         self.learn(&result);
         result
@@ -110,7 +120,8 @@ impl Executor {
             Err(error) if error.is_outage() => {
                 self.breaker().failed(self.epoch.elapsed(), jitter());
             }
-            Err(Failure::Stopped) => {}
+            // They say nothing of libvirt.
+            Err(Failure::Stopped | Failure::Panicked { .. }) => {}
             Ok(_) | Err(_) => self.breaker().succeeded(),
         }
     }
@@ -120,10 +131,15 @@ impl Executor {
         self.breaker().succeeded();
     }
 
-    /// Lets the workers end once what was begun is done; later calls are refused.
+    /// Lets the workers end once what was begun is done, and close their connections; later calls are
+    /// refused.
     pub(crate) fn stop(&self) {
         self.queue.close();
-        self.connections.close_idle();
+    }
+
+    /// The workers, to be joined after the stop.
+    pub(crate) fn threads(&self) -> Arc<Threads> {
+        Arc::clone(&self.threads)
     }
 
     fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
@@ -134,7 +150,45 @@ impl Executor {
 impl Drop for Executor {
     fn drop(&mut self) {
         self.stop();
+        threads::warn_of(self.threads.join_before(Instant::now() + threads::PATIENCE));
     }
+}
+
+/// A caller that waits, for as long as it does.
+struct Waiting<'a> {
+    executor: &'a Executor,
+    ticket: Ticket,
+    admission: Admission,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.executor.queue.give_up(&self.ticket);
+        match self.admission {
+            // No longer one if it has reported.
+            Admission::Probe => {
+                self.executor.breaker().forsaken(self.executor.epoch.elapsed(), jitter());
+            }
+            Admission::Ordinary => {}
+        }
+    }
+}
+
+/// Makes a panic a failure, so that its caller learns of it and the worker goes on.
+fn caught<T>(
+    what: &'static str,
+    operation: impl FnOnce() -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    // What the operation had is gone with it, and libvirt's objects hold no state of ours.
+    catch_unwind(AssertUnwindSafe(operation))
+        .unwrap_or_else(|panic| Err(Failure::Panicked { what, panic: text_of(panic.as_ref()) }))
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without a text")
+        .to_owned()
 }
 
 /// A dead connection shows as errors of many kinds: the connection itself knows best.

@@ -47,6 +47,14 @@ pub(crate) enum Failure {
     /// The agent is shutting down.
     #[error("the agent is shutting down")]
     Stopped,
+    /// A panic while a call was made: a bug of ours.
+    #[error("the agent failed at an attempt to {what}: {panic}")]
+    Panicked {
+        /// What was attempted, as a verb.
+        what: &'static str,
+        /// What the panic said.
+        panic: String,
+    },
     /// There is no such domain.
     #[error("libvirt has no domain {0}")]
     NoDomain(VmId),
@@ -115,6 +123,7 @@ impl Failure {
                 ErrorKind::NetworkUnavailable
             }
             Self::Stopped => ErrorKind::ShuttingDown,
+            Self::Panicked { .. } => ErrorKind::Internal,
             Self::NoDomain(_) => ErrorKind::NotFound,
             Self::NoAddress { .. } => ErrorKind::ResourceLimit,
             Self::NotOurs(_) | Self::MacTaken { .. } | Self::Xml { .. } => {
@@ -151,6 +160,7 @@ impl Failure {
             }
             Self::NotOurs(_) => "the agent leaves it alone; look at it with: virsh dumpxml".into(),
             Self::Failed { source, .. } | Self::Call(source) => return known(source).and_then(|k| k.1).map(Cow::Borrowed),
+            Self::Panicked { .. } => "report it, with the agent's log of this moment".into(),
             Self::Stopped | Self::NoDomain(_) | Self::Xml { .. } => return None,
         };
         Some(text)

@@ -9,7 +9,7 @@
 //! Invariants: no call outlives its deadline for the caller; nothing that the agent did not make is ever
 //! changed ([`libvirt`](Libvirt) reports only its own domains); all `unsafe` is in `sys`.
 //!
-//! Start with [`Libvirt::connect`].
+//! Start with [`Libvirt::connect`]; end the process with [`leave`] after [`Libvirt::shutdown`].
 
 pub mod acceleration;
 mod backoff;
@@ -32,9 +32,11 @@ mod storage_pool;
     reason = "libvirt is a C library; this module is the thin safe layer over it"
 )]
 mod sys;
+mod threads;
 mod watch;
 mod xml;
 
 pub use acceleration::{Acceleration, AccelerationChoice, Detected};
 pub use libvirt::{Libvirt, LibvirtConfig};
+pub use sys::leave;
 pub use watch::ConnectionState;

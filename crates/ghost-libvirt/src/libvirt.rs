@@ -1,7 +1,7 @@
 //! The handle that the agent wires: one libvirt, behind the ports of `ghost-core`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ghost_core::domain::{AppError, Arch};
 use ghost_core::ports::{Events, Hypervisor, Network, Storage};
@@ -17,10 +17,8 @@ use crate::ours::Ours;
 use crate::preflight;
 use crate::storage_pool::StoragePool;
 use crate::sys::LibvirtError;
+use crate::threads;
 use crate::watch::{ConnectionState, Watch};
-
-/// How long a shutdown waits for the watch; a connect that hangs is left behind.
-const SHUTDOWN: Duration = Duration::from_secs(2);
 
 /// What the agent's configuration says of libvirt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,14 +155,40 @@ impl Libvirt {
         }
     }
 
-    /// Refuses further calls, lets those under way end, closes the connections. Guests are not touched.
+    /// Refuses further calls, lets those under way end, closes the connections, and joins the threads:
+    /// within 2 seconds; what hangs in libvirt for longer is left behind, and then [`crate::leave`] is
+    /// the process's safe end. Guests are not touched.
     pub async fn shutdown(&self) {
         self.calls.stop();
         self.watch.stop();
-        let mut state = self.watch.state();
-        let stopped = state.wait_for(|state| *state == ConnectionState::Stopped);
-        if tokio::time::timeout(SHUTDOWN, stopped).await.is_err() {
-            tracing::warn!("libvirt hangs; its connection is left behind");
+        let groups = [self.calls.threads(), self.watch.threads()];
+        let joined = tokio::task::spawn_blocking(move || {
+            let deadline = Instant::now() + threads::PATIENCE;
+            groups.iter().map(|threads| threads.join_before(deadline)).sum()
+        });
+        match joined.await {
+            Ok(behind) => threads::warn_of(behind),
+            Err(error) => tracing::warn!(%error, "cannot wait for the threads that call libvirt"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::threads::tests::slow_end;
+
+    #[tokio::test]
+    async fn a_shutdown_waits_until_what_workers_keep_for_themselves_is_destroyed() {
+        let uri = "test:///default".to_owned();
+        let libvirt = Libvirt::connect(LibvirtConfig { uri, ..LibvirtConfig::default() }).unwrap();
+        let (slow, told) = slow_end();
+        let call = libvirt.calls.call("keep something", Effort::Quick, move |_| {
+            slow();
+            Ok(())
+        });
+        call.await.unwrap();
+        libvirt.shutdown().await;
+        assert_eq!(told.try_recv(), Ok(()));
     }
 }

@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ghost_core::domain::{PowerState, VmId};
 use ghost_core::ports::{Events, HypervisorEvent};
@@ -22,6 +22,7 @@ use crate::connections::Connections;
 use crate::ours::Ours;
 use crate::power::{self, Change};
 use crate::sys::{Conn, LibvirtError, LifecycleEvent, Subscription};
+use crate::threads::{self, Threads};
 
 /// Events that a slow receiver may be behind before it has to resync.
 const BACKLOG: usize = 1024;
@@ -55,6 +56,7 @@ pub(crate) struct Watch {
     notes: Sender<Note>,
     events: broadcast::Sender<HypervisorEvent>,
     state: watch::Receiver<ConnectionState>,
+    threads: Arc<Threads>,
 }
 
 impl Watch {
@@ -70,10 +72,9 @@ impl Watch {
         let outlet = Outlet { events: events.clone(), state: say_state };
         let mut watcher =
             Watcher { connections, ours, notes: notes.clone(), inbox, outlet, generation: 0 };
-        std::thread::Builder::new()
-            .name("libvirt-watch".to_owned())
-            .spawn(move || watcher.run(on_connected))?;
-        Ok(Self { notes, events, state })
+        let threads = Arc::new(Threads::default());
+        threads.spawn("libvirt-watch", move || watcher.run(on_connected))?;
+        Ok(Self { notes, events, state, threads })
     }
 
     /// How the connection stands, and every change of it.
@@ -81,10 +82,15 @@ impl Watch {
         self.state.clone()
     }
 
-    /// Ends the thread, after what it does now.
+    /// Lets the thread end, after what it does now.
     pub(crate) fn stop(&self) {
         // It may have ended already.
         let _ = self.notes.send(Note::Stop);
+    }
+
+    /// To be joined after the stop.
+    pub(crate) fn threads(&self) -> Arc<Threads> {
+        Arc::clone(&self.threads)
     }
 }
 
@@ -97,6 +103,7 @@ impl Events for Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.stop();
+        threads::warn_of(self.threads.join_before(Instant::now() + threads::PATIENCE));
     }
 }
 
@@ -226,9 +233,9 @@ impl Watcher {
 
     /// Waits; true if it is to stop.
     fn stopped_within(&self, pause: Duration) -> bool {
-        let deadline = std::time::Instant::now() + pause;
+        let deadline = Instant::now() + pause;
         loop {
-            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            let left = deadline.saturating_duration_since(Instant::now());
             match self.inbox.recv_timeout(left) {
                 Err(RecvTimeoutError::Timeout) => return false,
                 Ok(Note::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
@@ -236,5 +243,23 @@ impl Watcher {
                 Ok(Note::Lifecycle(_) | Note::Closed(..)) => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::threads::tests::slow_end;
+
+    #[tokio::test]
+    async fn a_dropped_watch_has_destroyed_what_its_thread_kept_for_itself() {
+        let (slow, told) = slow_end();
+        let connections = Arc::new(Connections::new("test:///default"));
+        let watch = Watch::start(connections, Arc::default(), slow).unwrap();
+        let mut state = watch.state();
+        let connected = state.wait_for(|state| *state == ConnectionState::Connected);
+        tokio::time::timeout(Duration::from_secs(20), connected).await.unwrap().unwrap();
+        drop(watch);
+        assert_eq!(told.try_recv(), Ok(()));
     }
 }

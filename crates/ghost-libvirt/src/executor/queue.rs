@@ -2,14 +2,17 @@
 //! libvirt is called.
 //!
 //! A job's phases: `Queued ─▶ Running ─▶ Done`; a caller that gives up turns `Queued` into
-//! `Forsaken` (never begun), and `Running` into `Replaced` if another worker took the place of the
-//! one that hangs, which then ends as soon as it can.
+//! `Forsaken` (never begun), and `Running` into `Hung`: then another worker takes the place of the one
+//! that hangs.
+//!
+//! Invariant: [`WORKERS`] workers do not hang, or less while there is no room for more; a worker that
+//! comes back from a call that hung ends if its place was taken, and keeps it if not.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use super::MOST_WORKERS;
+use super::{MOST_WORKERS, WORKERS};
 use crate::connections::Connections;
 use crate::sys::{Conn, LibvirtError};
 
@@ -17,7 +20,7 @@ const QUEUED: u8 = 0;
 const RUNNING: u8 = 1;
 const DONE: u8 = 2;
 const FORSAKEN: u8 = 3;
-const REPLACED: u8 = 4;
+const HUNG: u8 = 4;
 
 /// Makes the call and gives what tells the caller, to be called when the connection is free again.
 type Run = Box<dyn FnOnce(Result<&Conn, LibvirtError>) -> Answer + Send>;
@@ -34,13 +37,6 @@ pub(super) struct Job {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ticket(Arc<AtomicU8>);
 
-/// Whether the worker that made a call still has a place.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    Kept,
-    Taken,
-}
-
 impl Job {
     pub(super) fn new(
         run: impl FnOnce(Result<&Conn, LibvirtError>) -> Answer + Send + 'static,
@@ -49,9 +45,9 @@ impl Job {
     }
 
     /// Makes the call, if somebody still waits for it.
-    pub(super) fn run(self, connections: &Connections) -> Place {
+    pub(super) fn run(self, connections: &Connections, queue: &Queue) {
         if !self.ticket.step(QUEUED, RUNNING) {
-            return Place::Kept;
+            return;
         }
         let answer = match connections.take() {
             Ok(conn) => {
@@ -61,9 +57,8 @@ impl Job {
             }
             Err(error) => (self.run)(Err(error)),
         };
-        let place = if self.ticket.step(RUNNING, DONE) { Place::Kept } else { Place::Taken };
+        queue.done(&self.ticket);
         answer();
-        place
     }
 }
 
@@ -85,7 +80,16 @@ pub(super) struct Queue {
 struct State {
     jobs: VecDeque<Job>,
     workers: usize,
+    /// Of the workers, those whose callers gave up.
+    hung: usize,
     closed: bool,
+}
+
+impl State {
+    /// Workers that do not hang.
+    fn at_work(&self) -> usize {
+        self.workers.saturating_sub(self.hung)
+    }
 }
 
 impl std::fmt::Debug for Queue {
@@ -120,28 +124,53 @@ impl Queue {
         Some(ticket)
     }
 
-    /// Waits for the next job; `None` when the queue is closed.
+    /// Waits for a worker's next job. `None` when the queue is closed, or another has the worker's
+    /// place: the worker is counted out, and has to end.
     pub(super) fn next(&self) -> Option<Job> {
-        let state = self.state();
-        let mut state = self
-            .changed
-            .wait_while(state, |state| state.jobs.is_empty() && !state.closed)
-            .unwrap_or_else(PoisonError::into_inner);
-        state.jobs.pop_front()
+        let mut state = self.state();
+        if state.at_work() <= WORKERS {
+            let idle = |state: &mut State| state.jobs.is_empty() && !state.closed;
+            let waited = self.changed.wait_while(state, idle);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+            if let Some(job) = state.jobs.pop_front() {
+                return Some(job);
+            }
+        }
+        state.workers = state.workers.saturating_sub(1);
+        None
     }
 
-    /// The caller's deadline has passed.
+    /// A call has ended, however late.
+    fn done(&self, ticket: &Ticket) {
+        let mut state = self.state();
+        if !ticket.step(RUNNING, DONE) && ticket.step(HUNG, DONE) {
+            state.hung = state.hung.saturating_sub(1);
+        }
+    }
+
+    /// The caller waits no more, because its deadline has passed or it was dropped. Means nothing
+    /// once the call has ended.
     pub(super) fn give_up(self: &Arc<Self>, ticket: &Ticket) {
-        if ticket.step(QUEUED, FORSAKEN) || self.state().workers >= MOST_WORKERS {
+        if !self.lacks_a_worker_without(ticket) {
             return;
         }
-        if ticket.step(RUNNING, REPLACED)
-            && !self.replace.get().is_some_and(|replace| replace(self))
-        {
+        // A failure is made good by the next call that is given up, or by the worker if it comes back.
+        if !self.replace.get().is_some_and(|replace| replace(self)) {
             tracing::error!(
                 "a call of libvirt hangs, and no thread is to be had in place of its own"
             );
         }
+    }
+
+    /// Notes that a call is given up; whether a worker is to be started.
+    fn lacks_a_worker_without(&self, ticket: &Ticket) -> bool {
+        let mut state = self.state();
+        if ticket.step(RUNNING, HUNG) {
+            state.hung += 1;
+        } else if !ticket.step(QUEUED, FORSAKEN) {
+            return false;
+        }
+        !state.closed && state.at_work() < WORKERS && state.workers < MOST_WORKERS
     }
 
     /// Refuses new jobs and drops those that wait: their callers are told that the agent stops.
@@ -152,12 +181,17 @@ impl Queue {
         self.changed.notify_all();
     }
 
+    /// Whether it was closed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+
     /// Counts a worker in.
     pub(super) fn enter(&self) {
         self.state().workers += 1;
     }
 
-    /// Counts a worker out.
+    /// Counts a worker out that could not be started.
     pub(super) fn leave(&self) {
         let mut state = self.state();
         state.workers = state.workers.saturating_sub(1);

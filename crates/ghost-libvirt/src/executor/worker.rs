@@ -2,30 +2,34 @@
 
 use std::sync::Arc;
 
-use super::queue::{Place, Queue};
+use super::queue::Queue;
 use crate::connections::Connections;
 use crate::failure::Failure;
 use crate::sys::LibvirtError;
+use crate::threads::Threads;
 
 /// Starts a worker. It ends when the queue is closed, or when its place was taken while it hung.
-pub(super) fn spawn(queue: &Arc<Queue>, connections: &Arc<Connections>) -> std::io::Result<()> {
+pub(super) fn spawn(
+    threads: &Arc<Threads>,
+    queue: &Arc<Queue>,
+    connections: &Arc<Connections>,
+) -> std::io::Result<()> {
     let (work, connections) = (Arc::clone(queue), Arc::clone(connections));
     queue.enter();
-    let started = std::thread::Builder::new().name("libvirt-call".to_owned()).spawn(move || {
-        serve(&work, &connections);
-        work.leave();
-    });
+    let started = threads.spawn("libvirt-call", move || serve(&work, &connections));
     if started.is_err() {
         queue.leave();
     }
-    started.map(drop)
+    started
 }
 
 fn serve(queue: &Queue, connections: &Connections) {
     while let Some(job) = queue.next() {
-        if job.run(connections) == Place::Taken {
-            return;
-        }
+        job.run(connections, queue);
+    }
+    if queue.is_closed() {
+        // Here, and not by whoever stops us: only threads that are joined may have used libvirt.
+        connections.close_idle();
     }
 }
 

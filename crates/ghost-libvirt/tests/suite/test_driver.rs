@@ -79,3 +79,42 @@ async fn a_pool_that_this_host_does_not_see_is_measured_by_libvirt() {
     let space = node().await.storage().space().await.unwrap();
     assert!(space.total.0 > 0 && space.free <= space.total, "{space:?}");
 }
+
+/// The names of this process's threads that have not begun to leave the kernel's list.
+fn threads() -> Vec<String> {
+    /// The kernel's PF_EXITING, in the ninth field of proc_pid_stat(5): a thread that was joined may
+    /// still be listed for a moment.
+    const EXITING: u64 = 0x4;
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let stats =
+        tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")).ok());
+    let alive = stats.filter_map(|stat| {
+        let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+        let flags: u64 = rest.split_whitespace().nth(6)?.parse().ok()?;
+        (flags & EXITING == 0).then(|| name.to_owned())
+    });
+    alive.collect()
+}
+
+/// Those that use libvirt and may end while the process does.
+fn callers() -> usize {
+    let ours = ["libvirt-call", "libvirt-watch"];
+    threads().iter().filter(|name| ours.contains(&name.as_str())).count()
+}
+
+#[tokio::test]
+async fn after_a_shutdown_no_thread_that_called_libvirt_is_left() {
+    let libvirt = node().await;
+    libvirt.hypervisor().observe().await.unwrap();
+    assert_ne!(callers(), 0);
+    libvirt.shutdown().await;
+    assert_eq!(callers(), 0, "{:?}", threads());
+}
+
+#[tokio::test]
+async fn after_a_drop_no_thread_that_called_libvirt_is_left() {
+    let libvirt = node().await;
+    libvirt.hypervisor().observe().await.unwrap();
+    drop(libvirt);
+    assert_eq!(callers(), 0, "{:?}", threads());
+}

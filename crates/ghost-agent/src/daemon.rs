@@ -12,12 +12,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::net::TcpListener as Tcp;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Grpc, Loaded, TcpListener};
 use crate::grpc::access::Access;
 use crate::grpc::listen::Security;
+use crate::grpc::server::ServerError;
 use crate::grpc::{Listeners, server, unix};
 use crate::prepare::Prepared;
 use crate::wiring::Parts;
@@ -28,40 +30,109 @@ const BACKGROUND_LIMIT: Duration = Duration::from_secs(2);
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// What kept the daemon from starting, with its remedy.
+/// What kept the daemon from starting, with its remedy, or which part of it died.
 pub async fn run(loaded: Loaded, prepared: Prepared) -> anyhow::Result<()> {
     let Loaded { config, notes, .. } = loaded;
     tracing::info!(version = crate::VERSION, name = config.agent.name, "starting");
     notes.iter().for_each(|note| tracing::warn!("{note}"));
     let mut signals = Signals::new().context("cannot receive signals")?;
-    let (background, closing) = (TaskTracker::new(), CancellationToken::new());
-    let parts = Parts::start(&config, prepared.catalog).await?;
-    let doors = open(&config.grpc, prepared.tls, &background, &closing).await?;
-    let watching = parts.watch();
-    background.spawn(closing.clone().run_until_cancelled_owned(watching));
-    let access = Access::new(config.grpc.allowed_clients.iter().map(ToString::to_string));
-    let serving = server::serve(parts.api.clone(), access, doors, closing.clone());
-    let serving = background.spawn(serving);
+    let mut running = tokio::select! {
+        started = Running::start(&config, prepared) => started?,
+        signal = signals.next() => {
+            tracing::info!(signal, "told to stop before the start was complete");
+            return Ok(());
+        }
+    };
     tracing::info!("ready");
-
-    let signal = signals.next().await;
-    tracing::info!(signal, limit = ?config.agent.shutdown_timeout, "stopping; guests run on");
-    shut_down(&config, parts, background, closing).await;
-    if serving.is_finished() {
-        serving.await.context("the gRPC server died")??;
+    let end = tokio::select! {
+        signal = signals.next() => {
+            tracing::info!(signal, limit = ?config.agent.shutdown_timeout, "stopping; guests run on");
+            Ok(())
+        }
+        died = running.until_a_part_dies() => Err(died),
+    };
+    tokio::select! {
+        () = running.shut_down(config.agent.shutdown_timeout) => {}
+        signal = signals.next() => {
+            tracing::warn!(signal, "told to stop again: leaving at once; the next start undoes or finishes what is under way");
+        }
     }
-    Ok(())
+    end
+}
+
+/// The daemon while it runs.
+struct Running {
+    parts: Parts,
+    /// Cancelled first: the doors close, the server answers what is under way.
+    closing: CancellationToken,
+    /// Cancelled when no call needs libvirt's events any more.
+    watched: CancellationToken,
+    background: TaskTracker,
+    serving: JoinHandle<Result<(), ServerError>>,
+    watching: JoinHandle<Option<()>>,
+}
+
+impl Running {
+    async fn start(config: &Config, prepared: Prepared) -> anyhow::Result<Self> {
+        let (background, closing) = (TaskTracker::new(), CancellationToken::new());
+        let parts = Parts::start(config, prepared.catalog).await?;
+        let access = Access::new(config.grpc.allowed_clients.iter().cloned());
+        let listeners = Listeners::new(background.clone(), closing.clone(), access.clone());
+        let (listeners, connections) = listeners;
+        if let Err(error) = open(&config.grpc, prepared.tls, &listeners).await {
+            parts.stop().await;
+            return Err(error);
+        }
+        drop(listeners);
+        let watched = CancellationToken::new();
+        let watching = watched.clone().run_until_cancelled_owned(parts.watch());
+        let watching = background.spawn(watching);
+        let serving = server::serve(parts.api.clone(), access, connections, closing.clone());
+        let serving = background.spawn(serving);
+        Ok(Self { parts, closing, watched, background, serving, watching })
+    }
+
+    /// Only if something is wrong: both parts run until they are told to end.
+    async fn until_a_part_dies(&mut self) -> anyhow::Error {
+        tokio::select! {
+            ended = &mut self.serving => match ended {
+                Ok(Err(error)) => error.into(),
+                Ok(Ok(())) => anyhow::anyhow!("the gRPC server ended by itself"),
+                Err(died) => anyhow::Error::new(died).context("the gRPC server died"),
+            },
+            ended = &mut self.watching => match ended {
+                Ok(_) => anyhow::anyhow!("the watch of libvirt ended by itself"),
+                Err(died) => anyhow::Error::new(died).context("the watch of libvirt died"),
+            },
+        }
+    }
+
+    async fn shut_down(self, limit: Duration) {
+        let Self { parts, closing, watched, background, .. } = self;
+        parts.api.tasks.close();
+        closing.cancel();
+        background.close();
+        let cut_off = tokio::time::timeout(limit, parts.api.tasks.wait()).await.is_err();
+        watched.cancel();
+        if cut_off {
+            // The server would wait for their answers: it is not waited for.
+            tracing::warn!(
+                calls = parts.api.tasks.len(),
+                "cut off calls that took longer than agent.shutdown_timeout; the next start undoes or finishes them"
+            );
+        } else if tokio::time::timeout(BACKGROUND_LIMIT, background.wait()).await.is_err() {
+            tracing::warn!("connections stayed open; closing them");
+        }
+        parts.stop().await;
+        tracing::info!("stopped");
+    }
 }
 
 async fn open(
     grpc: &Grpc,
     tls: Option<Arc<rustls::ServerConfig>>,
-    tasks: &TaskTracker,
-    closing: &CancellationToken,
-) -> anyhow::Result<
-    tokio_stream::wrappers::ReceiverStream<std::io::Result<crate::grpc::listen::Connection>>,
-> {
-    let (listeners, connections) = Listeners::new(tasks.clone(), closing.clone());
+    listeners: &Listeners,
+) -> anyhow::Result<()> {
     match &grpc.tcp {
         TcpListener::Tls { address, .. } | TcpListener::Plain { address } => {
             let security = tls.map_or(Security::Plain, Security::Tls);
@@ -73,7 +144,7 @@ async fn open(
         listeners.unix(unix::bind(path)?);
         tracing::info!(socket = %path.display(), "listening");
     }
-    Ok(connections)
+    Ok(())
 }
 
 async fn bind(address: std::net::SocketAddr) -> anyhow::Result<Tcp> {
@@ -82,29 +153,6 @@ async fn bind(address: std::net::SocketAddr) -> anyhow::Result<Tcp> {
     })?;
     tracing::info!(address = %listener.local_addr()?, "listening");
     Ok(listener)
-}
-
-async fn shut_down(
-    config: &Config,
-    parts: Parts,
-    background: TaskTracker,
-    closing: CancellationToken,
-) {
-    parts.api.tasks.close();
-    closing.cancel();
-    background.close();
-    let limit = config.agent.shutdown_timeout;
-    if tokio::time::timeout(limit, parts.api.tasks.wait()).await.is_err() {
-        // The server would wait for their answers: it is not waited for.
-        tracing::warn!(
-            calls = parts.api.tasks.len(),
-            "cut off calls that took longer than agent.shutdown_timeout; the next start undoes or finishes them"
-        );
-    } else if tokio::time::timeout(BACKGROUND_LIMIT, background.wait()).await.is_err() {
-        tracing::warn!("connections stayed open; closing them");
-    }
-    parts.stop().await;
-    tracing::info!("stopped");
 }
 
 /// The signals that end the daemon.

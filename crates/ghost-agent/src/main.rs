@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use ghost_agent::config::check::{self, Detail};
@@ -9,6 +10,9 @@ use ghost_agent::config::{Config, ConfigErrors, ConfigSource, Loaded};
 use ghost_agent::grpc::call::chain;
 use ghost_agent::prepare::prepare;
 use ghost_agent::{VERSION, daemon, observability};
+
+/// How long the end waits for threads that block.
+const LEFT_BEHIND: Duration = Duration::from_secs(1);
 
 /// Creates and looks after this host's virtual machines for a Ghost cloud.
 #[derive(Debug, Parser)]
@@ -36,14 +40,15 @@ fn main() -> ExitCode {
     let source = ConfigSource::of_process(cli.config);
     match cli.command {
         Some(Command::CheckConfig { show }) => {
-            check_config(&source, if show { Detail::Values } else { Detail::Verdict })
+            let detail = if show { Detail::Values } else { Detail::Verdict };
+            ExitCode::from(check_config(&source, detail))
         }
-        None => run(&source),
+        None => ghost_libvirt::leave(run(&source)),
     }
 }
 
 #[expect(clippy::print_stdout, reason = "the answer to a question on the command line")]
-fn check_config(source: &ConfigSource, detail: Detail) -> ExitCode {
+fn check_config(source: &ConfigSource, detail: Detail) -> u8 {
     // What it points to is looked at first, so that nothing is called OK that is not.
     if let Ok(Loaded { config, .. }) = Config::load(source)
         && let Err(error) = prepare(&config)
@@ -53,10 +58,11 @@ fn check_config(source: &ConfigSource, detail: Detail) -> ExitCode {
     let report = check::run(source, detail);
     print!("{}", report.stdout);
     eprint!("{}", report.stderr);
-    ExitCode::from(report.exit_code)
+    report.exit_code
 }
 
-fn run(source: &ConfigSource) -> ExitCode {
+/// Runs the daemon, and gives its exit code.
+fn run(source: &ConfigSource) -> u8 {
     let loaded = match Config::load(source) {
         Ok(loaded) => loaded,
         Err(errors) => return refuse(&errors.to_string()),
@@ -72,8 +78,11 @@ fn run(source: &ConfigSource) -> ExitCode {
             return fail(&format!("the system gives no threads or file descriptors: {error}"));
         }
     };
-    match runtime.block_on(daemon::run(loaded, prepared)) {
-        Ok(()) => ExitCode::SUCCESS,
+    let ended = runtime.block_on(daemon::run(loaded, prepared));
+    // What still blocks a thread, such as a file system that hangs, is not waited for.
+    runtime.shutdown_timeout(LEFT_BEHIND);
+    match ended {
+        Ok(()) => 0,
         Err(error) => {
             let error = chain(error.as_ref());
             tracing::error!(error, "stopped");
@@ -83,12 +92,12 @@ fn run(source: &ConfigSource) -> ExitCode {
 }
 
 /// The configuration is wrong: trying again does not help.
-fn refuse(error: &str) -> ExitCode {
+fn refuse(error: &str) -> u8 {
     eprintln!("{error}");
-    ExitCode::from(ConfigErrors::EXIT_CODE)
+    ConfigErrors::EXIT_CODE
 }
 
-fn fail(error: &str) -> ExitCode {
+fn fail(error: &str) -> u8 {
     eprintln!("error: {error}");
-    ExitCode::FAILURE
+    1
 }

@@ -64,10 +64,24 @@ impl Certs {
     /// # Errors
     /// If the CA's files are not there.
     pub fn issue(&self, uri: &str, validity: Validity) -> anyhow::Result<Identity> {
+        self.sign(leaf(uri, validity)?)
+    }
+
+    /// A certificate of this CA with that one DNS name, whatever it looks like.
+    ///
+    /// # Errors
+    /// If the CA's files are not there.
+    pub fn issue_dns(&self, name: &str) -> anyhow::Result<Identity> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.subject_alt_names = vec![SanType::DnsName(name.try_into()?)];
+        self.sign(params)
+    }
+
+    fn sign(&self, params: CertificateParams) -> anyhow::Result<Identity> {
         let ca_key = KeyPair::from_pem(&std::fs::read_to_string(self.0.join("ca.key"))?)?;
         let issuer = rcgen::Issuer::from_ca_cert_pem(&std::fs::read_to_string(self.ca())?, ca_key)?;
         let key = KeyPair::generate()?;
-        let cert = leaf(uri, validity)?.signed_by(&key, &issuer)?;
+        let cert = params.signed_by(&key, &issuer)?;
         store(&self.0, &cert.pem(), &key)
     }
 

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use tonic::{Request, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use super::listen::sparing::Sparing;
 use super::status::DOMAIN;
+use crate::config::ClientName;
 
 /// Where a connection comes from, and what is proven about it.
 #[derive(Debug, Clone)]
@@ -19,7 +21,7 @@ pub enum Caller {
         /// The other end.
         peer: SocketAddr,
         /// URI and DNS names.
-        names: Arc<[String]>,
+        names: Arc<[ClientName]>,
     },
     /// The unix socket: what the kernel says of the process at the other end.
     Local {
@@ -47,7 +49,7 @@ impl Caller {
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Certificate { peer, names } => write!(f, "{} at {peer}", names.join(",")),
+            Self::Certificate { peer, names } => write!(f, "{} at {peer}", listed(names)),
             Self::Local { uid, pid: Some(pid) } => write!(f, "uid {uid}, pid {pid}"),
             Self::Local { uid, pid: None } => write!(f, "uid {uid}"),
             Self::Loopback { peer } => write!(f, "unauthenticated at {peer}"),
@@ -55,31 +57,45 @@ impl fmt::Display for Caller {
     }
 }
 
-/// The rule: which names may command (`grpc.allowed_clients`, matched exactly).
+/// The names with their kinds, as openssl prints them: `URI:spiffe://ghost/operator`.
+fn listed(names: &[ClientName]) -> String {
+    let named = |name: &ClientName| match name {
+        ClientName::Uri(uri) => format!("URI:{uri}"),
+        ClientName::Dns(dns) => format!("DNS:{dns}"),
+    };
+    names.iter().map(named).collect::<Vec<_>>().join(", ")
+}
+
+/// The rule: which names may command (`grpc.allowed_clients`, matched exactly and by kind).
 #[derive(Debug, Clone)]
 pub struct Access {
-    allowed: Arc<[String]>,
+    allowed: Arc<[ClientName]>,
+    refusals: Arc<Sparing>,
 }
 
 impl Access {
-    /// Certificates with one of these URI or DNS names may command.
-    pub fn new(allowed: impl IntoIterator<Item = String>) -> Self {
-        Self { allowed: allowed.into_iter().collect() }
+    /// Certificates with one of these names may command.
+    pub fn new(allowed: impl IntoIterator<Item = ClientName>) -> Self {
+        Self { allowed: allowed.into_iter().collect(), refusals: Arc::default() }
+    }
+
+    /// Whether a certificate with these names may command.
+    #[must_use]
+    pub fn permits(&self, names: &[ClientName]) -> bool {
+        names.iter().any(|name| self.allowed.contains(name))
     }
 
     fn decide(&self, caller: Option<&Caller>) -> Result<(), Status> {
         match caller {
             Some(Caller::Local { .. } | Caller::Loopback { .. }) => Ok(()),
-            Some(Caller::Certificate { names, .. })
-                if names.iter().any(|n| self.allowed.contains(n)) =>
-            {
-                Ok(())
-            }
+            Some(Caller::Certificate { names, .. }) if self.permits(names) => Ok(()),
             Some(Caller::Certificate { names, peer }) => {
-                tracing::warn!(names = names.join(","), %peer, "refused a client whose certificate names nobody in grpc.allowed_clients");
+                let names = listed(names);
+                if let Some(left_out) = self.refusals.turn() {
+                    tracing::warn!(names, %peer, left_out, "refused a client whose certificate names nobody in grpc.allowed_clients");
+                }
                 Err(denied(format!(
-                    "the certificate's names ({}) are not permitted; add one of them to grpc.allowed_clients in the agent's config",
-                    names.join(", ")
+                    "the certificate's names ({names}) are not permitted; add one of them to grpc.allowed_clients in the agent's config, without URI: or DNS:",
                 )))
             }
             None => Err(denied("the connection has no identity".to_owned())),
@@ -113,31 +129,46 @@ pub fn on_this_host_only(request: Request<()>) -> Result<Request<()>, Status> {
 mod tests {
     use super::*;
 
-    fn certificate(names: &[&str]) -> Caller {
-        Caller::Certificate {
-            peer: ([100, 64, 0, 1], 4000).into(),
-            names: names.iter().map(|n| (*n).to_owned()).collect(),
-        }
+    const OPERATOR: &str = "spiffe://ghost/operator";
+
+    fn uri(name: &str) -> ClientName {
+        ClientName::Uri(name.to_owned())
+    }
+
+    fn dns(name: &str) -> ClientName {
+        ClientName::Dns(name.to_owned())
+    }
+
+    fn certificate(names: impl Into<Arc<[ClientName]>>) -> Caller {
+        Caller::Certificate { peer: ([100, 64, 0, 1], 4000).into(), names: names.into() }
     }
 
     #[test]
     fn only_an_exact_name_of_the_list_may_command() {
-        let access = Access::new(["spiffe://ghost/operator".to_owned()]);
-        let may = |names: &[&str]| access.decide(Some(&certificate(names))).is_ok();
-        assert!(may(&["spiffe://ghost/operator"]));
-        assert!(may(&["other", "spiffe://ghost/operator"]));
+        let access = Access::new([uri(OPERATOR)]);
+        let may = |names: Vec<ClientName>| access.decide(Some(&certificate(names))).is_ok();
+        assert!(may(vec![uri(OPERATOR)]));
+        assert!(may(vec![dns("other"), uri(OPERATOR)]));
         for wrong in
             ["spiffe://ghost/operator/x", "spiffe://ghost/operato", "SPIFFE://GHOST/OPERATOR", ""]
         {
-            assert!(!may(&[wrong]), "{wrong}");
+            assert!(!may(vec![uri(wrong)]), "{wrong}");
         }
-        assert!(!may(&[]));
+        assert!(!may(vec![]));
         assert!(access.decide(None).is_err());
     }
 
     #[test]
+    fn a_name_of_the_other_kind_is_another_name() {
+        let access = Access::new([uri(OPERATOR), dns("ops.example.org")]);
+        assert!(access.permits(&[dns("ops.example.org")]));
+        assert!(!access.permits(&[dns(OPERATOR)]));
+        assert!(!access.permits(&[uri("ops.example.org")]));
+    }
+
+    #[test]
     fn an_empty_list_permits_no_certificate() {
-        assert!(Access::new([]).decide(Some(&certificate(&[""]))).is_err());
+        assert!(Access::new([]).decide(Some(&certificate([uri("")]))).is_err());
     }
 
     #[test]
@@ -147,7 +178,7 @@ mod tests {
             request.extensions_mut().insert(caller);
             on_this_host_only(request).is_ok()
         };
-        assert!(!ask(certificate(&["spiffe://ghost/operator"])));
+        assert!(!ask(certificate([uri(OPERATOR)])));
         assert!(ask(Caller::Local { uid: 0, pid: None }));
     }
 }

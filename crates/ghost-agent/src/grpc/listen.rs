@@ -1,94 +1,42 @@
 //! Where callers connect. Invariant: a connection reaches the server only after its caller is
-//! known; a handshake that stalls holds up nobody else and ends by itself.
+//! known and has a place; who stalls or crowds holds up nobody else.
+//!
+//! ```text
+//! accepted ▶ TLS handshake, within a limit and a share ▶ caller known ▶ place taken ▶ server
+//! ```
+
+mod connection;
+mod handshakes;
+mod places;
+pub(super) mod sparing;
+
+pub use connection::Connection;
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::server::Connected;
 
-use super::access::Caller;
+use super::access::{Access, Caller};
 use super::san;
+use connection::Io;
+use handshakes::{Handshake, Handshakes};
+use places::Places;
+use sparing::Sparing;
 
-/// Longest TLS handshake.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
-/// Most handshakes at once; further ones wait in the kernel's backlog.
-const HANDSHAKES: usize = 64;
+/// Longest TLS handshake: three round trips by satellite fit.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(3);
+/// Most connections that have a place and wait for the server's attention.
+const QUEUE: usize = 64;
 /// Pause after the kernel refuses to accept, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
-
-/// A connection whose caller is known.
-pub struct Connection {
-    io: Box<dyn Io>,
-    caller: Caller,
-}
-
-impl std::fmt::Debug for Connection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection").field("caller", &self.caller).finish_non_exhaustive()
-    }
-}
-
-impl Connected for Connection {
-    type ConnectInfo = Caller;
-
-    fn connect_info(&self) -> Caller {
-        self.caller.clone()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.io).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.io).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.io).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.io).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-}
 
 /// What is said to callers on a TCP port.
 #[derive(Clone)]
@@ -111,91 +59,145 @@ impl std::fmt::Debug for Security {
 /// The doors of the daemon: each accepts until `closing`, all lead into one stream.
 #[derive(Debug)]
 pub struct Listeners {
-    connections: mpsc::Sender<io::Result<Connection>>,
+    hall: Arc<Hall>,
     tasks: TaskTracker,
     closing: CancellationToken,
 }
 
 impl Listeners {
-    /// No doors yet, and the stream that they will lead into.
+    /// No doors yet, and the stream that they will lead into. `access` says whose certificate may
+    /// command: others get few places.
     #[must_use]
     pub fn new(
         tasks: TaskTracker,
         closing: CancellationToken,
+        access: Access,
     ) -> (Self, ReceiverStream<io::Result<Connection>>) {
-        let (connections, stream) = mpsc::channel(HANDSHAKES);
-        (Self { connections, tasks, closing }, ReceiverStream::new(stream))
+        let (connections, stream) = mpsc::channel(QUEUE);
+        let (places, refusals) = (Places::new(access), Sparing::default());
+        let hall = Arc::new(Hall { connections, places, refusals });
+        (Self { hall, tasks, closing }, ReceiverStream::new(stream))
     }
 
     /// Opens a TCP door.
     pub fn tcp(&self, listener: TcpListener, security: Security) {
-        let (connections, closing) = (self.connections.clone(), self.closing.clone());
-        let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
-        let tasks = self.tasks.clone();
+        let (hall, closing) = (Arc::clone(&self.hall), self.closing.clone());
+        let (tasks, handshakes) = (self.tasks.clone(), Arc::<Handshakes>::default());
         self.tasks.spawn(async move {
-            while let Some((stream, peer)) = accept(&closing, || listener.accept()).await {
-                let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
-                let (connections, security) = (connections.clone(), security.clone());
-                tasks.spawn(async move {
-                    match prove(stream, peer, security).await {
-                        Ok(connection) => drop(connections.send(Ok(connection)).await),
-                        Err(error) => tracing::warn!(%peer, %error, "refused a connection"),
+            while let Some((stream, peer)) = hall.accept(&closing, || listener.accept()).await {
+                match &security {
+                    Security::Plain => hall.admit(plain(stream, peer)).await,
+                    Security::Tls(config) => {
+                        let handshake = handshakes.begin(peer.ip());
+                        let proving = prove(handshake, stream, peer, Arc::clone(config));
+                        let (hall, closing) = (Arc::clone(&hall), closing.clone());
+                        tasks.spawn(closing.run_until_cancelled_owned(async move {
+                            hall.admit(proving.await).await;
+                        }));
                     }
-                    drop(permit);
-                });
+                }
             }
         });
     }
 
     /// Opens the unix socket.
     pub fn unix(&self, listener: UnixListener) {
-        let (connections, closing) = (self.connections.clone(), self.closing.clone());
+        let (hall, closing) = (Arc::clone(&self.hall), self.closing.clone());
         self.tasks.spawn(async move {
-            while let Some((stream, _)) = accept(&closing, || listener.accept()).await {
-                match local(stream) {
-                    Ok(connection) => drop(connections.send(Ok(connection)).await),
-                    Err(error) => tracing::warn!(%error, "cannot tell who is at the unix socket"),
-                }
+            while let Some((stream, _)) = hall.accept(&closing, || listener.accept()).await {
+                let caller = stream.peer_cred().map(|credentials| Caller::Local {
+                    uid: credentials.uid(),
+                    pid: credentials.pid(),
+                });
+                let proven = caller.map(|caller| (Box::new(stream) as Box<dyn Io>, caller));
+                hall.admit(proven.map_err(|source| Refusal::Unknown { source })).await;
             }
         });
     }
 }
 
-/// The next connection, or `None` when the daemon closes.
-async fn accept<T, F: Future<Output = io::Result<T>>>(
-    closing: &CancellationToken,
-    next: impl Fn() -> F,
-) -> Option<T> {
-    loop {
-        match closing.run_until_cancelled(next()).await? {
-            Ok(connection) => return Some(connection),
+/// Who is at the other end, and how to talk to him.
+type Proven = Result<(Box<dyn Io>, Caller), Refusal>;
+
+/// Why a connection is closed before the server sees it.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("{peer}: {source}")]
+    Handshake { peer: SocketAddr, source: io::Error },
+    #[error("cannot tell who is at the unix socket: {source}")]
+    Unknown { source: io::Error },
+    #[error("{caller}: {source}")]
+    NoPlace { caller: Caller, source: places::NoPlace },
+}
+
+/// What all doors lead into.
+#[derive(Debug)]
+struct Hall {
+    connections: mpsc::Sender<io::Result<Connection>>,
+    places: Places,
+    refusals: Sparing,
+}
+
+impl Hall {
+    /// The next connection, or `None` when the daemon closes.
+    async fn accept<T, F: Future<Output = io::Result<T>>>(
+        &self,
+        closing: &CancellationToken,
+        next: impl Fn() -> F,
+    ) -> Option<T> {
+        loop {
+            match closing.run_until_cancelled(next()).await? {
+                Ok(connection) => return Some(connection),
+                Err(error) => {
+                    if let Some(left_out) = self.refusals.turn() {
+                        tracing::warn!(%error, left_out, "cannot accept connections now");
+                    }
+                    closing.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await?;
+                }
+            }
+        }
+    }
+
+    /// Hands a proven caller to the server, if there is a place for him.
+    async fn admit(&self, proven: Proven) {
+        let seated = proven.and_then(|(io, caller)| match self.places.take(&caller) {
+            Ok(place) => Ok(Connection::new(io, caller, place)),
+            Err(source) => Err(Refusal::NoPlace { caller, source }),
+        });
+        match seated {
+            Ok(connection) => drop(self.connections.send(Ok(connection)).await),
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections now");
-                closing.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await?;
+                if let Some(left_out) = self.refusals.turn() {
+                    tracing::warn!(%error, left_out, "refused a connection");
+                }
             }
         }
     }
 }
 
-async fn prove(stream: TcpStream, peer: SocketAddr, security: Security) -> io::Result<Connection> {
-    stream.set_nodelay(true)?;
-    let config = match security {
-        Security::Plain => {
-            return Ok(Connection { io: Box::new(stream), caller: Caller::Loopback { peer } });
-        }
-        Security::Tls(config) => config,
-    };
-    let handshake = TlsAcceptor::from(config).accept(stream);
-    let stream = tokio::time::timeout(HANDSHAKE_LIMIT, handshake).await.map_err(|_| {
-        io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long")
-    })??;
-    let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-    let names = leaf.map(|der| san::names(der)).unwrap_or_default().into();
-    Ok(Connection { io: Box::new(stream), caller: Caller::Certificate { peer, names } })
+fn plain(stream: TcpStream, peer: SocketAddr) -> Proven {
+    stream.set_nodelay(true).map_err(|source| Refusal::Handshake { peer, source })?;
+    Ok((Box::new(stream), Caller::Loopback { peer }))
 }
 
-fn local(stream: UnixStream) -> io::Result<Connection> {
-    let credentials = stream.peer_cred()?;
-    let caller = Caller::Local { uid: credentials.uid(), pid: credentials.pid() };
-    Ok(Connection { io: Box::new(stream), caller })
+async fn prove(
+    handshake: Handshake,
+    stream: TcpStream,
+    peer: SocketAddr,
+    config: Arc<rustls::ServerConfig>,
+) -> Proven {
+    let refused = |source| Refusal::Handshake { peer, source };
+    let slow = |why| refused(io::Error::new(io::ErrorKind::TimedOut, why));
+    stream.set_nodelay(true).map_err(refused)?;
+    let accepting = TlsAcceptor::from(config).accept(stream);
+    let accepting = tokio::time::timeout(HANDSHAKE_LIMIT, accepting);
+    let stream = handshake
+        .unless_pushed_out(accepting)
+        .await
+        .ok_or_else(|| slow("newer TLS handshakes pushed this one out"))?
+        .map_err(|_| slow("the TLS handshake took too long"))?
+        .map_err(refused)?;
+    let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let names = leaf.map(|der| san::names(der)).unwrap_or_default().into();
+    Ok((Box::new(stream), Caller::Certificate { peer, names }))
 }

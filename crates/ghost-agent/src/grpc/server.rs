@@ -18,8 +18,8 @@ use super::service::AgentApi;
 
 /// Largest message that is read: user data and metadata at their limits are a seventh of it.
 const MESSAGE_BYTES: usize = 1 << 20;
-/// Most calls under way on one connection.
-const CALLS_PER_CONNECTION: u32 = 256;
+/// Most calls under way on one connection: with [`MESSAGE_BYTES`], 64 MiB at the worst.
+const CALLS_PER_CONNECTION: u32 = 64;
 /// How often a silent connection is asked whether it lives, and how long it may take to answer.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 

@@ -1,12 +1,12 @@
-//! TLS 1.3 only, with a client certificate of our CA: built from three files, each of which is
-//! refused at start-up with its own words.
+//! TLS 1.3 only, with a client certificate of our CA that is checked anew on each connection:
+//! built from three files, each of which is refused at start-up with its own words.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::RootCertStore;
 use rustls::crypto::ring;
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::TLS13;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -95,6 +95,9 @@ pub fn server_config(files: &TlsFiles) -> Result<Arc<rustls::ServerConfig>, TlsE
             other => unusable(other),
         })?;
     config.alpn_protocols = vec![b"h2".to_vec()];
+    // A resumed session would be believed after its certificate has expired.
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(Arc::new(config))
 }
 

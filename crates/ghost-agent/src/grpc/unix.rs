@@ -5,6 +5,8 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _}
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Gid, Mode};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::UnixListener;
 
 /// Who may open the socket.
@@ -21,6 +23,15 @@ pub enum SocketError {
     /// Something else has that name.
     #[error("grpc.unix_socket {}: is not a socket; remove it, or choose another path", .0.display())]
     NotASocket(PathBuf),
+    /// Nobody can tell whether somebody answers on it.
+    #[error("grpc.unix_socket {}: cannot tell whether another agent answers there; stop it, remove the socket, or choose another path", path.display())]
+    Unclear {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// The system refuses.
     #[error("grpc.unix_socket {}: cannot be opened; its folder must exist and be writable by the agent", path.display())]
     Io {
@@ -69,10 +80,39 @@ fn remove_left_over(path: &Path) -> Result<(), SocketError> {
     if !metadata.file_type().is_socket() {
         return Err(SocketError::NotASocket(path.to_owned()));
     }
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(SocketError::InUse(path.to_owned()));
+    match verdict(knock(path)) {
+        Verdict::LeftOver => {}
+        Verdict::Alive => return Err(SocketError::InUse(path.to_owned())),
+        Verdict::Unclear(errno) => {
+            return Err(SocketError::Unclear { path: path.to_owned(), source: errno.into() });
+        }
     }
     std::fs::remove_file(path).map_err(|source| SocketError::Io { path: path.to_owned(), source })
+}
+
+/// Connects without waiting: an agent that hangs may have a full backlog.
+fn knock(path: &Path) -> Result<(), Errno> {
+    let address = SocketAddrUnix::new(path)?;
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &address)
+}
+
+/// Whether somebody listens at a socket.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Alive,
+    LeftOver,
+    Unclear(Errno),
+}
+
+/// What the answer to a knock means (connect(2), unix(7)).
+fn verdict(knocked: Result<(), Errno>) -> Verdict {
+    match knocked {
+        Ok(()) | Err(Errno::AGAIN) => Verdict::Alive,
+        Err(Errno::CONNREFUSED | Errno::NOENT) => Verdict::LeftOver,
+        Err(errno) => Verdict::Unclear(errno),
+    }
 }
 
 /// The id of a group in the text of `/etc/group`.
@@ -104,6 +144,32 @@ mod tests {
         drop(first);
         let _second = bind(&path).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
+    }
+
+    #[test]
+    fn only_a_socket_that_refuses_is_a_left_over() {
+        assert_eq!(verdict(Err(Errno::CONNREFUSED)), Verdict::LeftOver);
+        assert_eq!(verdict(Err(Errno::ACCESS)), Verdict::Unclear(Errno::ACCESS));
+        assert_eq!(verdict(Err(Errno::PROTOTYPE)), Verdict::Unclear(Errno::PROTOTYPE));
+    }
+
+    #[tokio::test]
+    async fn a_socket_whose_backlog_is_full_is_alive() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.sock");
+        let socket = || {
+            let flags = SocketFlags::NONBLOCK;
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap()
+        };
+        let (hung, address) = (socket(), SocketAddrUnix::new(&path).unwrap());
+        rustix::net::bind(&hung, &address).unwrap();
+        rustix::net::listen(&hung, 0).unwrap();
+        let waiting: Vec<_> = std::iter::repeat_with(socket)
+            .take_while(|client| rustix::net::connect(client, &address).is_ok())
+            .collect();
+        assert!(!waiting.is_empty());
+        assert!(matches!(bind(&path), Err(SocketError::InUse(_))));
+        assert!(path.exists());
     }
 
     #[tokio::test]

@@ -68,6 +68,7 @@ impl StopVm {
             }
             (StopMode::Graceful, Some(PowerState::Running) | None) => {
                 self.ports.hypervisor.ask_to_power_off(id).await?;
+                tracing::debug!(vm_id = %id, "asked the guest to power off");
                 let off = self.registry.until_power(id, &PowerState::Off);
                 match within(&*self.ports.clock, self.limits.stop_timeout, off).await {
                     Some(()) => return Ok(None),

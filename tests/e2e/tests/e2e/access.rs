@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ghost_e2e::agent::Home;
 use ghost_e2e::certs::{Certs, Identity, Validity};
@@ -9,21 +10,26 @@ use ghost_e2e::client;
 use ghost_e2e::ctl::Ctl;
 use ghost_proto::agentpb::ListVMsRequest;
 use ghost_proto::agentpb::agent_service_client::AgentServiceClient;
+use rustix::process::{Resource, Rlimit, prlimit};
 use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls::{ClientConfig, HandshakeKind, RootCertStore, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tonic::Code;
 
-/// Whether the agent takes a handshake with that version and certificate.
-async fn shakes_hands(
-    address: SocketAddr,
+/// Longest call of somebody whom nobody holds up: a tenth of it is usual.
+const PROMPT: Duration = Duration::from_secs(5);
+
+/// What a client with that version and certificate says of itself.
+fn tls(
     certs: &Certs,
     version: &'static SupportedProtocolVersion,
     who: Option<&Identity>,
-) -> bool {
+) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(certs.ca()).unwrap()).unwrap();
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -40,14 +46,33 @@ async fn shakes_hands(
         }
     };
     config.alpn_protocols = vec![b"h2".to_vec()];
+    TlsConnector::from(Arc::new(config))
+}
+
+/// A connection that the agent has taken, or nothing if it refuses.
+async fn connect(address: SocketAddr, tls: &TlsConnector) -> Option<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(address).await.unwrap();
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    let Ok(mut stream) = connector.connect("localhost".try_into().unwrap(), stream).await else {
-        return false;
-    };
+    let mut stream = tls.connect("localhost".try_into().unwrap(), stream).await.ok()?;
     // TLS 1.3 tells a client that it is refused after its own handshake has ended: read on. A
     // server that accepts sends its HTTP/2 settings.
-    stream.read_u8().await.is_ok()
+    stream.read_u8().await.ok()?;
+    Some(stream)
+}
+
+/// Whether the agent takes a handshake with that version and certificate.
+async fn shakes_hands(
+    address: SocketAddr,
+    certs: &Certs,
+    version: &'static SupportedProtocolVersion,
+    who: Option<&Identity>,
+) -> bool {
+    connect(address, &tls(certs, version, who)).await.is_some()
+}
+
+/// Whether a list of VMs comes, and soon.
+async fn is_served(ctl: &Ctl) -> bool {
+    let ended = tokio::time::timeout(PROMPT, ctl.run(["vm", "list"])).await;
+    ended.is_ok_and(|ended| ended.unwrap().code == Some(0))
 }
 
 #[tokio::test]
@@ -85,6 +110,70 @@ async fn a_certificate_whose_name_is_not_allowed_may_do_nothing() {
     assert_eq!(health.unwrap_err().code(), Code::PermissionDenied);
     let ctl = Ctl::over_tls_as(address, &home.certs, &stranger).unwrap();
     assert_eq!(ctl.run(["vm", "list"]).await.unwrap().code, Some(9));
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dns_name_spelled_like_the_operators_uri_is_not_obeyed() {
+    let home = Home::new().await.unwrap();
+    let agent = home.start().await.unwrap();
+    let address = agent.address().unwrap();
+    let lookalike = home.certs.issue_dns("spiffe://ghost/operator").unwrap();
+    let channel = client::channel(address, &home.certs, &lookalike).await.unwrap();
+    let answer = AgentServiceClient::new(channel).list_v_ms(ListVMsRequest::default()).await;
+    assert_eq!(answer.unwrap_err().code(), Code::PermissionDenied);
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn each_connection_proves_its_certificate_anew() {
+    let home = Home::new().await.unwrap();
+    let agent = home.start().await.unwrap();
+    let address = agent.address().unwrap();
+    // One connector for both: it would resume the first session if the agent offered it.
+    let tls = tls(&home.certs, &rustls::version::TLS13, Some(&home.certs.operator()));
+    for _ in 0..2 {
+        let stream = connect(address, &tls).await.unwrap();
+        assert_eq!(stream.get_ref().1.handshake_kind(), Some(HandshakeKind::Full));
+    }
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn silent_sockets_do_not_keep_the_operator_out() {
+    let home = Home::new().await.unwrap();
+    let agent = home.start().await.unwrap();
+    let address = agent.address().unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    assert!(is_served(&home.ctl(&agent).unwrap()).await, "{:#?}", agent.log());
+    agent.until("refused a connection", PROMPT).await.unwrap();
+    let refusals = agent.log().iter().filter(|line| line.contains("refused a connection")).count();
+    assert!(refusals < 20, "{refusals} lines for 200 sockets");
+    drop(silent);
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn connections_that_may_not_command_keep_nobody_out() {
+    let home = Home::new().await.unwrap();
+    let agent = home.start().await.unwrap();
+    let address = agent.address().unwrap();
+    let files = Rlimit { current: Some(256), maximum: Some(256) };
+    prlimit(Some(agent.pid().unwrap()), Resource::Nofile, files).unwrap();
+    let stranger = home.certs.issue("spiffe://ghost/operator/2", Validity::Now).unwrap();
+    let tls = tls(&home.certs, &rustls::version::TLS13, Some(&stranger));
+    let mut open = Vec::new();
+    for _ in 0..300 {
+        let connection = tokio::time::timeout(PROMPT, connect(address, &tls)).await;
+        open.extend(connection.expect("an answer in time"));
+    }
+    assert!(is_served(&home.ctl(&agent).unwrap()).await, "the operator is kept out");
+    assert!(is_served(&Ctl::over_socket(&home.socket())).await, "the unix socket is kept from us");
+    assert_eq!(open.len(), 8, "as many as are told why they are refused");
+    drop(open);
     agent.stop().await.unwrap();
 }
 

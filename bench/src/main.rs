@@ -1,0 +1,88 @@
+//! The budgets, each measured beside its peer or its floor in one run. Invariant: a number that is
+//! printed was measured in this run on this host, and whatever the run made is gone when it ends.
+//!
+//! `./dev bench` builds the release binaries and the guest and says where they are, in the
+//! variables that the end-to-end tests read too.
+#![expect(clippy::print_stdout, reason = "a command line tool talks on stdout")]
+
+mod calls;
+mod creates;
+mod idle;
+mod report;
+mod restart;
+mod samples;
+mod tap;
+mod virsh;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use ghost_e2e::agent::Home;
+
+use report::{Host, Report, Row};
+use tap::Tap;
+
+/// The configuration's keys of which the bench sets another value than the tests.
+const LEVEL: &str = "LOGGING__LEVEL";
+const LIBVIRT: &str = "LIBVIRT__URI";
+/// Without load before memory and CPU are read, and the span over which the CPU is read.
+const IDLE: Duration = Duration::from_secs(30);
+/// Starts of the agent.
+const STARTS: usize = 5;
+/// Calls of each kind.
+const CALLS: usize = 2000;
+
+#[derive(Debug, Parser)]
+#[command(name = "ghost-bench", about = "The budgets, each measured beside its peer or its floor")]
+struct Cli {
+    /// VMs made by the agent, and as many by bare libvirt calls
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Where to write every number as JSON
+    #[arg(long)]
+    json: PathBuf,
+    /// Fail if a budget is not kept
+    #[arg(long)]
+    enforce: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let report = match measure(cli.rounds).await {
+        Ok(report) => report,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("{}", report.table());
+    if let Err(error) = report.write(&cli.json) {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    println!("every sample: {}", cli.json.display());
+    if cli.enforce && report.is_over() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+async fn measure(rounds: u32) -> anyhow::Result<Report> {
+    let mut host = Host::look().await?;
+    let mut rows = Vec::new();
+    // The create rounds read the agent's debug lines and its calls to libvirt; everything else is measured as it runs by default.
+    let (busy_home, quiet_home) = (Home::new().await?, Home::new().await?.with(LEVEL, "info"));
+    let tap = Tap::open(busy_home.path())?;
+    let busy_home = busy_home.with(LIBVIRT, tap.uri());
+    rows.extend(restart::measure(&quiet_home, STARTS).await?);
+    let busy = busy_home.start().await?;
+    rows.extend(creates::measure(&busy_home, &busy, &tap, rounds).await?);
+    let quiet = quiet_home.start().await?;
+    println!("idle: {} s without a call", 2 * IDLE.as_secs());
+    rows.extend(idle::measure(&busy, &quiet, IDLE).await?);
+    busy.stop().await?;
+    rows.extend(calls::measure(&quiet_home, &quiet, CALLS).await?);
+    quiet.stop().await?;
+    host.look_again()?;
+    Ok(Report { host, rounds, rows: rows.into_iter().map(Row::judged).collect() })
+}

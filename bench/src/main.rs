@@ -51,6 +51,8 @@ struct Cli {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
+    // A run that fails must not leave the numbers of another.
+    let _ = std::fs::remove_file(&cli.json);
     let report = match measure(cli.rounds).await {
         Ok(report) => report,
         Err(error) => {

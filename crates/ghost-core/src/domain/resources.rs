@@ -1,5 +1,5 @@
 //! Amounts of CPU, memory and disk. Invariant: reserved + allocated <= total, decided by
-//! [`Capacity::admit`] and held under one lock by `application::registry`.
+//! [`Budget::admit`] and held under one lock by `application::registry`.
 
 use std::fmt;
 use std::num::NonZeroU32;

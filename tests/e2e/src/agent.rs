@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use crate::certs::Certs;
 use crate::ctl::Ctl;
+use crate::host;
 use crate::path_from;
 
 /// Longest start.
@@ -53,6 +54,7 @@ impl Home {
     /// # Errors
     /// If the host can't give it, or the guest's image is not there.
     pub async fn new() -> anyhow::Result<Self> {
+        host::hold().await?;
         // QEMU's user must be able to reach the images: /tmp may be private to a service.
         let folder = tempfile::Builder::new().prefix("ghost-e2e-").tempdir_in("/var/tmp")?;
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
@@ -183,7 +185,7 @@ impl Drop for Home {
         let records = std::fs::read_dir(self.path().join("state/vms"));
         for record in records.into_iter().flatten().flatten() {
             if let Some(id) = record.path().file_stem().and_then(|name| name.to_str()) {
-                crate::host::remove_by_force(id);
+                host::remove_by_force(id);
             }
         }
     }

@@ -5,9 +5,29 @@ use std::path::Path;
 
 use anyhow::ensure;
 use tokio::process::Command;
+use tokio::sync::OnceCell;
 
 /// The libvirtd that the tests use.
 const URI: &str = "qemu:///system";
+
+/// Who has the host: a test compares all of it before and after, so one process at a time may
+/// make VMs, a benchmark included.
+const LOCK: &str = "/var/tmp/ghost-e2e.lock";
+
+/// Takes the host for the rest of this process; waits while another process has it.
+///
+/// # Errors
+/// If the lock's file can't be opened.
+pub async fn hold() -> anyhow::Result<()> {
+    static HELD: OnceCell<std::fs::File> = OnceCell::const_new();
+    let take = || async {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(LOCK)?;
+        tokio::task::spawn_blocking(move || file.lock().map(|()| file))
+            .await?
+            .map_err(anyhow::Error::from)
+    };
+    HELD.get_or_try_init(take).await.map(drop)
+}
 
 /// The names of everything that an agent could leave behind.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -25,14 +25,19 @@ fn start() -> Result<(), LibvirtError> {
     unsafe { c::virSetErrorFunc(std::ptr::null_mut(), Some(quiet)) };
     // SAFETY: called once, before any connection is opened.
     check(unsafe { c::virEventRegisterDefaultImpl() })?;
-    std::thread::Builder::new().name("libvirt-events".to_owned()).spawn(run).map(|_| ()).map_err(
-        |e| {
-            LibvirtError::own(
-                c::VIR_ERR_SYSTEM_ERROR,
-                format!("no thread for libvirt's events: {e}"),
-            )
-        },
-    )
+    let (running, runs) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::Builder::new().name("libvirt-events".to_owned());
+    let started = thread.spawn(move || {
+        // Told from inside: until then the thread bears the name of who started it.
+        drop(running);
+        run();
+    });
+    started.map_err(|e| {
+        LibvirtError::own(c::VIR_ERR_SYSTEM_ERROR, format!("no thread for libvirt's events: {e}"))
+    })?;
+    // Nothing is ever sent: this ends when the thread drops its side, which it does first.
+    let _ = runs.recv();
+    Ok(())
 }
 
 fn run() {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use ghost_core::application::Limits;
 use ghost_e2e::agent::{Agent, Home};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::report::{Budget, Row, Unit};
 use crate::samples::Samples;
@@ -32,12 +33,23 @@ pub(crate) async fn measure(
     let mut all = Rounds::prepare(home, agent, tap).await?;
     let measured = tokio::select! {
         measured = all.run(rounds) => measured,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        by = interrupted() => Err(by.map_or_else(Into::into, |by| anyhow::anyhow!("stopped by {by}"))),
     };
     let cleaned = all.clean(home).await;
     let measured = measured?;
     cleaned?;
     rows(&measured)
+}
+
+/// Waits until somebody wants the bench to end; says by which signal.
+async fn interrupted() -> std::io::Result<&'static str> {
+    let (mut terminate, mut hang_up) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed.map(|()| "Ctrl-C"),
+        _ = terminate.recv() => Ok("SIGTERM"),
+        _ = hang_up.recv() => Ok("SIGHUP"),
+    }
 }
 
 fn rows(measured: &Measured) -> anyhow::Result<Vec<Row>> {

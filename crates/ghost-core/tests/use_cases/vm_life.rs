@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::rig::{Rig, by_name};
 use ghost_core::application::{Limits, OnAddressTimeout, PageRequest, StopMode};
 use ghost_core::domain::{Bytes, ErrorKind, Gib, PowerState, Sighting, VmRef, VmStatus};
-use ghost_core::ports::HostFacts;
+use ghost_core::ports::{Clock as _, HostFacts};
 use ghost_core::testing::{Guest, samples};
 
 #[tokio::test(start_paused = true)]
@@ -174,7 +174,7 @@ async fn a_sample_corrects_what_no_event_told() {
     let id = rig.vm("web").await.unwrap().id;
     rig.registry.see(id, Sighting::Power(PowerState::Crashed));
     assert_eq!(rig.status_of("web"), Some("error"));
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    rig.world.clock.sleep(Duration::from_secs(6)).await;
     assert_eq!(rig.status_of("web"), Some("running"));
 }
 
@@ -330,7 +330,7 @@ async fn usage_comes_from_two_samples() {
     let rig = Rig::new();
     let _watch = rig.watch();
     rig.vm("web").await.unwrap();
-    tokio::time::sleep(Duration::from_secs(11)).await;
+    rig.world.clock.sleep(Duration::from_secs(11)).await;
     let view = rig.status.run(&by_name("web")).unwrap();
     assert!((view.cpu_percent - 50.0).abs() < 0.5, "{}", view.cpu_percent);
     assert!((view.ram_percent - 25.0).abs() < 0.1, "{}", view.ram_percent);

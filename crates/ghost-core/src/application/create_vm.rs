@@ -85,8 +85,7 @@ impl CreateVm {
     async fn budget(&self) -> Result<Budget, AppError> {
         let host = self.ports.host.facts().await?;
         let pool = self.ports.storage.space().await?;
-        let capacity =
-            Capacity { cpus: host.cpus, ram: host.ram, disk: pool.total, disk_free: pool.free };
+        let capacity = Capacity { cpus: host.cpus, ram: host.ram, disk: pool.total };
         Ok(Budget {
             capacity,
             reserved: self.limits.reserved.of(&capacity),

@@ -86,8 +86,6 @@ pub struct Capacity {
     pub ram: Bytes,
     /// Size of the pool's file system.
     pub disk: Bytes,
-    /// Free space of the pool's file system, now.
-    pub disk_free: Bytes,
 }
 
 /// What the owner keeps for himself.
@@ -309,7 +307,7 @@ mod tests {
 
     fn budget() -> Budget {
         Budget {
-            capacity: Capacity { cpus: 8, ram: gib(16), disk: gib(500), disk_free: gib(500) },
+            capacity: Capacity { cpus: 8, ram: gib(16), disk: gib(500) },
             reserved: Reservation { cpus: 2, ram: gib(4), disk: gib(50) },
             overcommit: Overcommit::default(),
         }
@@ -335,7 +333,7 @@ mod tests {
             ram: Reserve::Quarter,
             disk: Reserve::Exactly(50),
         };
-        let capacity = Capacity { cpus: 2, ram: gib(23), disk: gib(100), disk_free: gib(100) };
+        let capacity = Capacity { cpus: 2, ram: gib(23), disk: gib(100) };
         assert_eq!(rule.of(&capacity), Reservation { cpus: 1, ram: gib(6), disk: gib(50) });
     }
 

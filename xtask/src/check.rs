@@ -1,7 +1,7 @@
 //! What must hold before a test is worth running. Invariant: warnings are errors.
 
-use crate::layers;
 use crate::run::{self, Stages};
+use crate::{layers, reliability};
 
 const CARGO_DENY: &str = "0.20.2";
 
@@ -18,9 +18,14 @@ pub(crate) enum Depth {
 pub(crate) fn check(stages: &mut Stages, depth: Depth) -> anyhow::Result<()> {
     stages.run("format", || run::cargo(["fmt", "--all", "--check"]).wait())?;
     stages.run("layers", layers::check)?;
+    stages.run("table of faults", || reliability::reliability(reliability::Mode::Check))?;
     stages.run("clippy", || {
         run::cargo(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])
             .wait()
+    })?;
+    stages.run("clippy with fail points", || {
+        let with = ["--package", "ghost-agent", "--features", "failpoints"];
+        run::cargo(["clippy", "--quiet"]).args(with).args(["--", "-D", "warnings"]).wait()
     })?;
     stages.run("rustdoc", || {
         run::cargo(["doc", "--workspace", "--no-deps", "--quiet"])

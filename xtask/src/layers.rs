@@ -25,6 +25,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
 /// What ghost-core may take from outside: data, ids, errors, and traits. No transport, no runtime, no libvirt.
 const CORE_MAY_TAKE: &[&str] = &[
     "async-trait",
+    // Only with the feature "testing".
+    "fastrand",
     "futures-util",
     "jiff",
     "serde",

@@ -9,6 +9,7 @@ mod coverage;
 mod demo;
 mod guest;
 mod layers;
+mod reliability;
 mod run;
 mod test;
 
@@ -46,6 +47,8 @@ enum Verb {
     Test(Depth),
     /// Fail on a dependency between crates that the design does not draw
     Layers,
+    /// Make the table of faults in docs/reliability.md from the tests
+    Reliability,
     /// Build a test guest; the last line printed is the image's path
     Guest {
         /// Which one
@@ -104,6 +107,7 @@ fn perform(verb: Verb, stages: &mut Stages) -> anyhow::Result<ExitCode> {
         Verb::Check(depth) => check::check(stages, depth.into()),
         Verb::Test(depth) => test::test(stages, depth.into()),
         Verb::Layers => layers::check(),
+        Verb::Reliability => reliability::reliability(reliability::Mode::Write),
         Verb::Guest { guest } => guest::ensure(guest).map(|image| println!("{}", image.display())),
         Verb::Bench { rounds, enforce: false } => bench::bench(stages, rounds, bench::OnOver::Tell),
         Verb::Bench { rounds, enforce: true } => bench::bench(stages, rounds, bench::OnOver::Fail),

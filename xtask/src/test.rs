@@ -6,6 +6,9 @@ use crate::check::{self, Depth};
 use crate::guest::{self, Guest};
 use crate::run::{self, Stages};
 
+/// How often each death of the agent is staged in full; once otherwise.
+const FULL_ROUNDS: &str = "20";
+
 /// What the end-to-end suite is told by its environment.
 #[derive(Debug)]
 pub(crate) struct Bench {
@@ -18,13 +21,16 @@ pub(crate) struct Bench {
 pub(crate) fn test(stages: &mut Stages, depth: Depth) -> anyhow::Result<()> {
     check::check(stages, depth)?;
     let bench = Bench::prepare(stages, run::target_dir()?.join("debug"))?;
-    stages.run("agent and agentctl", || binaries().wait())?;
+    // The fault tests let the agent die at each of its steps.
+    let fail_points = ["--features", "ghost-agent/failpoints"];
+    stages.run("agent and agentctl", || binaries().args(fail_points).wait())?;
     let suites = bench.arm(run::cargo(["nextest", "run", "--workspace"]));
     match depth {
         Depth::Usual => stages.run("tests", || suites.wait())?,
         Depth::Full => {
             let debian = stages.run("guest debian12", || guest::ensure(Guest::Debian12))?;
             let suites = suites.args(["--profile", "full"]).env("GHOST_E2E_DEBIAN12", debian);
+            let suites = suites.env("GHOST_E2E_ROUNDS", FULL_ROUNDS);
             stages.run("tests, all of them", || suites.wait())?;
         }
     }

@@ -19,6 +19,7 @@ use tower::service_fn;
 
 use crate::cli::{Connection, Global};
 use crate::errors::{Exit, Failure, from_status, from_tls};
+use crate::output;
 pub(crate) use stream::TlsVerdict;
 use stream::{Stream, Watched};
 pub(crate) use target::Target;
@@ -127,7 +128,10 @@ impl Agent {
         let mut request = tonic::Request::new(message);
         request.set_timeout(limit);
         match timeout(limit, rpc(self.client.clone(), request)).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Ok(response)) => {
+                note_age(response.metadata());
+                Ok(response.into_inner())
+            }
             Ok(Err(status)) => Err(self.failure(&status, limit)),
             Err(_) => Err(from_status::timed_out(limit)),
         }
@@ -140,6 +144,14 @@ impl Agent {
             from_tls::verdict(&self.verdict, &self.target)
         };
         refused.unwrap_or_else(|| from_status::failure(status, limit, &self.target))
+    }
+}
+
+/// Says so when the agent can only tell what it knew some time ago.
+fn note_age(metadata: &tonic::metadata::MetadataMap) {
+    let age = metadata.get("x-ghost-age-seconds").and_then(|age| age.to_str().ok()?.parse().ok());
+    if let Some(age) = age.map(output::duration) {
+        output::remark(&format!("as of {age} ago: libvirt does not answer the agent"));
     }
 }
 

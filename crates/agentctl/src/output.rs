@@ -60,6 +60,12 @@ pub(crate) fn emit(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Says something beside the answer, on standard error.
+pub(crate) fn remark(text: &str) {
+    // Whoever has closed it does not want to know.
+    let _ = writeln!(anstream::stderr(), "{text}");
+}
+
 /// `text` without control characters: what comes from a guest or an agent must not command the terminal.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()

@@ -1,7 +1,7 @@
 //! From start to shutdown.
 //!
 //! ```text
-//! ledger locked ▶ libvirt (present or not) ▶ ledger read ▶ doors open ▶ … signal …
+//! ledger locked ▶ libvirt (present or not) ▶ ledger read ▶ both reconciled ▶ doors open ▶ … signal …
 //!   ▶ no new calls ▶ calls under way end, within the limit ▶ state written ▶ libvirt closed
 //! ```
 //! No step touches a guest: VMs outlive the agent.
@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::net::TcpListener as Tcp;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,6 +27,9 @@ use crate::wiring::Parts;
 
 /// How long the background tasks may take to notice that they are to end.
 const BACKGROUND_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long the start waits for VMs to be reconciled with libvirt.
+const FIRST_PASS: Duration = Duration::from_secs(5);
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -76,17 +80,20 @@ impl Running {
     async fn start(config: &Config, prepared: Prepared) -> anyhow::Result<Self> {
         let (background, closing) = (TaskTracker::new(), CancellationToken::new());
         let parts = Parts::start(config, prepared.catalog).await?;
+        let watched = CancellationToken::new();
+        let (watching, first_pass) = parts.watch(closing.clone());
+        let watching = watched.clone().run_until_cancelled_owned(watching);
+        let watching = background.spawn(watching);
+        until_reconciled(first_pass).await;
         let access = Access::new(config.grpc.allowed_clients.iter().cloned());
         let listeners = Listeners::new(background.clone(), closing.clone(), access.clone());
         let (listeners, connections) = listeners;
         if let Err(error) = open(&config.grpc, prepared.tls, &listeners).await {
+            watched.cancel();
             parts.stop().await;
             return Err(error);
         }
         drop(listeners);
-        let watched = CancellationToken::new();
-        let watching = watched.clone().run_until_cancelled_owned(parts.watch());
-        let watching = background.spawn(watching);
         let serving = server::serve(parts.api.clone(), access, connections, closing.clone());
         let serving = background.spawn(serving);
         Ok(Self { parts, closing, watched, background, serving, watching })
@@ -125,6 +132,15 @@ impl Running {
         }
         parts.stop().await;
         tracing::info!("stopped");
+    }
+}
+
+/// Nobody is answered before the ledger and libvirt were reconciled, if libvirt is there; one VM that
+/// takes long does not keep the others from their owner.
+async fn until_reconciled(mut first_pass: watch::Receiver<bool>) {
+    let passed = first_pass.wait_for(|passed| *passed);
+    if tokio::time::timeout(FIRST_PASS, passed).await.is_err() {
+        tracing::warn!(limit = ?FIRST_PASS, "ready before every VM was reconciled with libvirt; this goes on");
     }
 }
 

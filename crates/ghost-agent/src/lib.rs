@@ -5,6 +5,8 @@
 
 pub mod config;
 pub mod daemon;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 pub mod grpc;
 pub mod observability;
 pub mod prepare;

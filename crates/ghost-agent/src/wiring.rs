@@ -13,16 +13,16 @@ use ghost_host::{
     AgentState, AgentStateFile, ImageCache, LedgerDir, NoCloudSeed, ProcHost, SystemClock,
 };
 use ghost_libvirt::{Acceleration, AccelerationChoice, Detected, Libvirt, LibvirtConfig};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::config::{self, Config};
 use crate::grpc::AgentApi;
 
 /// How often the counters of all guests are read (design, "The cache").
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
-
-/// How long the start waits for the first look at libvirt.
-const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 /// Everything that runs, apart from the doors.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ pub struct Parts {
     ports: Ports,
     registry: Arc<Registry>,
     libvirt: Libvirt,
+    limits: Limits,
     summary: Summary,
 }
 
@@ -50,7 +51,7 @@ impl Parts {
                 "the catalogue has no template for this host, so no VM can be created; set images.catalog"
             );
         }
-        let libvirt = Libvirt::connect(libvirt_config(config)?)?;
+        let libvirt = Libvirt::connect(libvirt_config(config, state.agent_id)?)?;
         libvirt.check().await.iter().for_each(|finding| tracing::error!("{finding}"));
         let ports = Ports {
             hypervisor: libvirt.hypervisor(),
@@ -66,22 +67,28 @@ impl Parts {
             host: Arc::new(ProcHost),
             clock: Arc::new(SystemClock::new()),
         };
-        let registry = Arc::new(Registry::default());
-        let reconcile = Reconcile::new(ports.clone(), Arc::clone(&registry));
-        reconcile.adopt().await?;
-        // Nobody is answered before libvirt was looked at, if it can be looked at; what this does
-        // not finish, the watcher does.
-        drop(tokio::time::timeout(FIRST_LOOK, reconcile.run()).await);
-        let api = api(&ports, &registry, limits(config), catalog);
+        #[cfg(feature = "failpoints")]
+        let ports = crate::failpoints::armed(ports)?;
+        let boot = ports.boot_moment().await?.boot;
+        let (registry, limits) = (Arc::new(Registry::default()), limits(config));
+        Reconcile::new(ports.clone(), Arc::clone(&registry), limits).adopt().await?;
+        let api = api(&ports, &registry, limits, catalog, boot);
         let summary = Summary { file, state };
-        Ok(Self { api, ports, registry, libvirt, summary })
+        Ok(Self { api, ports, registry, libvirt, limits, summary })
     }
 
-    /// Keeps the registry true and the summary written, for ever.
-    pub fn watch(&self) -> impl Future<Output = ()> + Send + 'static {
-        let watcher = Watcher::new(self.ports.clone(), Arc::clone(&self.registry), SAMPLE_EVERY);
+    /// What keeps the registry true and the summary written, for ever; and what becomes true when the
+    /// ledger and libvirt were reconciled for the first time, or libvirt was found to be away.
+    /// Nothing is begun any more for VMs once `closing` is cancelled.
+    pub fn watch(
+        &self,
+        closing: CancellationToken,
+    ) -> (impl Future<Output = ()> + Send + 'static, watch::Receiver<bool>) {
+        let (ports, registry) = (self.ports.clone(), Arc::clone(&self.registry));
+        let watcher = Watcher::new(ports, registry, self.limits, SAMPLE_EVERY);
+        let first_pass = watcher.first_pass();
         let (mut summary, registry) = (self.summary.clone(), Arc::clone(&self.registry));
-        async move {
+        let watching = async move {
             let mut ids = registry.ids();
             let summarise = async {
                 loop {
@@ -92,8 +99,9 @@ impl Parts {
                     }
                 }
             };
-            futures_util::future::join(watcher.run(), summarise).await;
-        }
+            futures_util::future::join(watcher.run(closing.cancelled()), summarise).await;
+        };
+        (watching, first_pass)
     }
 
     /// Writes the summary a last time and closes the connections to libvirt. No guest is touched.
@@ -123,7 +131,13 @@ impl Summary {
     }
 }
 
-fn api(ports: &Ports, registry: &Arc<Registry>, limits: Limits, catalog: Arc<Catalog>) -> AgentApi {
+fn api(
+    ports: &Ports,
+    registry: &Arc<Registry>,
+    limits: Limits,
+    catalog: Arc<Catalog>,
+    boot: Uuid,
+) -> AgentApi {
     let (p, r) = (|| ports.clone(), || Arc::clone(registry));
     AgentApi {
         create: Arc::new(CreateVm::new(p(), r(), limits)),
@@ -133,7 +147,9 @@ fn api(ports: &Ports, registry: &Arc<Registry>, limits: Limits, catalog: Arc<Cat
         status: Arc::new(VmStatusQuery::new(r())),
         list: Arc::new(ListVms::new(r())),
         catalog,
+        cache: r(),
         clock: Arc::clone(&ports.clock),
+        boot,
         tasks: TaskTracker::new(),
     }
 }
@@ -152,8 +168,9 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-fn libvirt_config(config: &Config) -> anyhow::Result<LibvirtConfig> {
+fn libvirt_config(config: &Config, agent: Uuid) -> anyhow::Result<LibvirtConfig> {
     Ok(LibvirtConfig {
+        agent,
         uri: config.libvirt.uri.as_str().to_owned(),
         network: config.libvirt.network.as_str().to_owned(),
         storage_pool: config.libvirt.storage_pool.as_str().to_owned(),

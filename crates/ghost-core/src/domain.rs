@@ -4,7 +4,9 @@ pub mod error;
 pub mod guest_config;
 pub mod identity;
 pub mod image;
+pub mod record;
 pub mod resources;
+pub mod sighting;
 pub mod validation;
 pub mod vm;
 
@@ -12,11 +14,10 @@ pub use error::{AppError, ErrorCode, ErrorKind, FieldViolation};
 pub use guest_config::{Metadata, SshKey, UserData};
 pub use identity::{MacAddr, RequestId, VmId, VmName, VmRef};
 pub use image::{Arch, BaseImage, Catalog, Checksum, Template, TemplateName};
+pub use record::{BootMoment, Change, Desired, Step, VmRecord, VmStage};
 pub use resources::{
     Allocation, Budget, Bytes, Capacity, Gib, Overcommit, Reservation, ReservationRule, Reserve,
 };
+pub use sighting::{Definition, Kept, Observed, OffCause, PowerState, Sighting, VmStatus, VmView};
 pub use validation::Invalid;
-pub use vm::{
-    Desired, Observed, PowerState, Sighting, Step, VmRecord, VmRequest, VmShape, VmSpec, VmStage,
-    VmStatus, VmView,
-};
+pub use vm::{VmRequest, VmShape, VmSpec};

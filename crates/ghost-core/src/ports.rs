@@ -20,10 +20,10 @@ pub use hypervisor::{DomainSpec, Hypervisor};
 pub use images::Images;
 pub use network::{Lease, Network};
 pub use seeds::{SeedSpec, Seeds};
-pub use storage::{PoolSpace, Storage};
+pub use storage::{FoundVolumes, PoolSpace, Storage};
 pub use vm_ledger::VmLedger;
 
-use crate::domain::AppError;
+use crate::domain::{AppError, BootMoment};
 
 /// The result of a port's method.
 pub type PortResult<T> = Result<T, AppError>;
@@ -41,4 +41,15 @@ pub struct Ports {
     pub ledger: Arc<dyn VmLedger>,
     pub host: Arc<dyn Host>,
     pub clock: Arc<dyn Clock>,
+}
+
+impl Ports {
+    /// Now, as a moment that a jump of the wall clock does not move.
+    ///
+    /// # Errors
+    /// The host's.
+    pub async fn boot_moment(&self) -> PortResult<BootMoment> {
+        let boot = self.host.facts().await?.boot;
+        Ok(BootMoment { boot, elapsed: self.clock.since_boot() })
+    }
 }

@@ -1,7 +1,7 @@
 //! `<state_dir>/agent-state.json`: the agent's id, and a summary for people and scripts.
 //!
-//! Invariant: the id is made once and never changes; everything else is a copy of what the ledger
-//! holds, never the source of truth.
+//! Invariant: the id is made once and never changes, and has a copy in `<state_dir>/agent-id`, because the domains'
+//! marks bear it; everything else is a copy of what the ledger holds, never the source of truth.
 
 use std::fs;
 use std::io;
@@ -32,10 +32,10 @@ pub struct AgentState {
 }
 
 impl AgentState {
-    fn first(version: &str) -> Self {
+    fn first(agent_id: Uuid, version: &str) -> Self {
         Self {
             schema: SCHEMA,
-            agent_id: Uuid::new_v4(),
+            agent_id,
             version: version.to_owned(),
             vms: Vec::new(),
             last_heartbeat: None,
@@ -56,20 +56,29 @@ impl AgentStateFile {
         Self { path: ledger.state_dir().join("agent-state.json") }
     }
 
-    /// Reads the file. At the first start it is written with a new id; a damaged one is set aside
-    /// as `agent-state.json.damaged-<n>`, with an error in the log, and the id is new.
+    /// Reads the file, and removes what a crash left of a write beside it. At the first start it is written with a new id; a damaged one is set aside
+    /// as `agent-state.json.damaged-<n>`, with an error in the log, and the id is taken from its copy.
     ///
     /// # Errors
     /// [`LedgerError::TooNew`] if a newer agent wrote it; [`LedgerError::Disk`].
     pub async fn load_or_create(&self, version: &str) -> Result<AgentState, LedgerError> {
         let (file, version) = (self.clone(), version.to_owned());
-        blocking(move || match file.read()? {
-            Some(state) => Ok(state),
-            None => {
-                let state = AgentState::first(&version);
-                file.write(&state)?;
-                Ok(state)
+        blocking(move || {
+            let read = file.read()?;
+            atomic_file::remove_leftovers(atomic_file::parent(&file.path))?;
+            let (copy, state) = (file.read_copy(), read);
+            let state = match state {
+                Some(state) => state,
+                None => {
+                    let first = AgentState::first(copy.unwrap_or_else(Uuid::new_v4), &version);
+                    file.write(&first)?;
+                    first
+                }
+            };
+            if copy != Some(state.agent_id) {
+                atomic_file::write(&file.copy(), format!("{}\n", state.agent_id).as_bytes())?;
             }
+            Ok(state)
         })
         .await
     }
@@ -81,6 +90,15 @@ impl AgentStateFile {
     pub async fn save(&self, state: &AgentState) -> Result<(), LedgerError> {
         let (file, state) = (self.clone(), state.clone());
         blocking(move || file.write(&state)).await
+    }
+
+    fn copy(&self) -> PathBuf {
+        self.path.with_file_name("agent-id")
+    }
+
+    /// The copy of the id; one that can't be read is none.
+    fn read_copy(&self) -> Option<Uuid> {
+        fs::read_to_string(self.copy()).ok()?.trim().parse().ok()
     }
 
     fn read(&self) -> Result<Option<AgentState>, LedgerError> {
@@ -96,8 +114,7 @@ impl AgentStateFile {
                 let aside = atomic_file::set_aside(&self.path)?;
                 tracing::error!(
                     %error, kept_as = %aside.display(),
-                    "agent-state.json is damaged: the agent gets a new id; to keep the former one, stop the \
-                     agent and restore the file"
+                    "agent-state.json is damaged: it is made anew, with the id that agent-id holds"
                 );
                 Ok(None)
             }
@@ -133,12 +150,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_crash_left_of_a_write_is_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_ledger, file) = open(&dir);
+        let (left, other) = (dir.path().join(".ghost-a1B2c3.tmp"), dir.path().join("notes.tmp"));
+        for path in [&left, &other] {
+            fs::write(path, "half").unwrap();
+        }
+        file.load_or_create("1.0").await.unwrap();
+        assert!(!left.exists() && other.exists());
+    }
+
+    #[tokio::test]
     async fn a_damaged_file_is_kept_aside_and_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let (_ledger, file) = open(&dir);
         fs::write(&file.path, "{torn").unwrap();
         let state = file.load_or_create("1.0").await.unwrap();
-        assert_eq!(file.read().unwrap(), Some(state));
+        assert_eq!(file.read().unwrap(), Some(state.clone()));
+        for damage in ["{torn", ""] {
+            fs::write(&file.path, damage).unwrap();
+            assert_eq!(file.load_or_create("1.0").await.unwrap().agent_id, state.agent_id);
+        }
+        fs::remove_file(&file.path).unwrap();
+        assert_eq!(file.load_or_create("1.0").await.unwrap().agent_id, state.agent_id);
         let aside = dir.path().join("agent-state.json.damaged-1");
         assert_eq!(fs::read_to_string(aside).unwrap(), "{torn");
     }

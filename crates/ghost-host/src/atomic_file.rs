@@ -61,6 +61,18 @@ pub(crate) fn is_temp(name: &str) -> bool {
     name.starts_with(TEMP_PREFIX) && name.ends_with(TEMP_SUFFIX)
 }
 
+/// Removes the temporary files of [`write()`] from `dir`. Blocks. The caller holds the state folder's
+/// lock, so that nobody is writing one.
+pub(crate) fn remove_leftovers(dir: &Path) -> Result<(), DiskError> {
+    for entry in fs::read_dir(dir).map_err(DiskError::on("read", dir))? {
+        let path = entry.map_err(DiskError::on("read", dir))?.path();
+        if path.file_name().is_some_and(|name| is_temp(&name.to_string_lossy())) && path.is_file() {
+            fs::remove_file(&path).map_err(DiskError::on("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
 /// True for a name that [`set_aside`] has given.
 pub(crate) fn is_set_aside(name: &str) -> bool {
     name.rsplit_once(".damaged-").is_some_and(|(_, n)| n.parse::<u32>().is_ok())
@@ -82,7 +94,8 @@ pub(crate) fn set_aside(path: &Path) -> Result<PathBuf, DiskError> {
     Ok(aside)
 }
 
-fn parent(path: &Path) -> &Path {
+/// The folder of a file.
+pub(crate) fn parent(path: &Path) -> &Path {
     path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

@@ -28,12 +28,15 @@ impl DiskError {
         move |source| Self { action, path, source }
     }
 
-    /// True for errors of a full disk or an exhausted quota.
+    /// True if the disk takes nothing more: it is full, the quota exhausted, or it is read-only.
     #[must_use]
-    pub fn is_out_of_space(&self) -> bool {
+    pub fn takes_no_more(&self) -> bool {
         matches!(
             self.source.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+            io::ErrorKind::StorageFull
+                | io::ErrorKind::QuotaExceeded
+                | io::ErrorKind::FileTooLarge
+                | io::ErrorKind::ReadOnlyFilesystem
         )
     }
 }
@@ -71,7 +74,7 @@ fn remedy(error: &io::Error) -> &'static str {
 impl From<DiskError> for AppError {
     fn from(error: DiskError) -> Self {
         let kind =
-            if error.is_out_of_space() { ErrorKind::ResourceLimit } else { ErrorKind::Internal };
+            if error.takes_no_more() { ErrorKind::ResourceLimit } else { ErrorKind::Internal };
         let message =
             format!("cannot {} {}: {}", error.action, error.path.display(), cause(&error.source));
         Self::new(kind, message).remedy(remedy(&error.source)).because(error.source)
@@ -97,7 +100,9 @@ mod tests {
 
     #[test]
     fn a_read_only_file_system_is_named_as_such() {
-        let text = failed_with(rustix::io::Errno::ROFS).to_string();
+        let error = AppError::from(failed_with(rustix::io::Errno::ROFS));
+        assert_eq!(error.kind(), ErrorKind::ResourceLimit);
+        let text = error.to_string();
         assert!(text.contains("the file system is read-only; remount it read-write"), "{text}");
     }
 }

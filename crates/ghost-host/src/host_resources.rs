@@ -13,6 +13,8 @@ use crate::disk_error::DiskError;
 const ONLINE_CPUS: &str = "/sys/devices/system/cpu/online";
 /// The kernel's memory statistics (proc_meminfo(5)).
 const MEMORY: &str = "/proc/meminfo";
+/// Made anew by the kernel at each boot (kernel, `Documentation/admin-guide/sysctl/kernel.rst`).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The host, read from `/sys` and `/proc` at each call, so that CPUs and memory may come and go.
 #[derive(Debug, Clone, Copy, Default)]
@@ -42,7 +44,8 @@ impl Host for ProcHost {
     async fn facts(&self) -> PortResult<HostFacts> {
         let cpus = read(ONLINE_CPUS, "list of CPUs", count_cpus)?;
         let ram = read(MEMORY, "memory statistic", memory_total)?;
-        Ok(HostFacts { cpus, ram })
+        let boot = read(BOOT_ID, "UUID", |text| text.trim().parse().ok())?;
+        Ok(HostFacts { cpus, ram, boot })
     }
 }
 
@@ -122,6 +125,8 @@ mod tests {
         let facts = ProcHost.facts().await.unwrap();
         assert!(facts.cpus >= 1);
         assert!(facts.ram > Bytes(64 << 20));
+        assert_eq!(facts.boot, ProcHost.facts().await.unwrap().boot);
+        assert!(!facts.boot.is_nil());
     }
 
     proptest! {

@@ -151,8 +151,8 @@ fn set_aside(path: &Path, why: &str) -> Result<(), LedgerError> {
     let aside = atomic_file::set_aside(path)?;
     tracing::error!(
         file = %path.display(), kept_as = %aside.display(), why,
-        "a VM's record can't be read and is set aside: the agent no longer knows this VM; restore the \
-         record from a backup, or remove the VM's domain and volumes by hand"
+        "a VM's record can't be read and is set aside; it is made anew if libvirt has the VM's domain; if the \
+         next lines don't say so, restore the file from a backup, or remove the VM's volumes by hand"
     );
     Ok(())
 }

@@ -9,6 +9,8 @@ use std::path::Path;
 use ghost_core::domain::{Arch, VmId, VmName};
 use ghost_core::ports::DomainSpec;
 
+use uuid::Uuid;
+
 use crate::acceleration::Acceleration;
 use crate::failure::Failure;
 use crate::mark::Mark;
@@ -26,6 +28,8 @@ pub(crate) struct Platform {
     pub(crate) acceleration: Acceleration,
     /// The network that VMs are attached to.
     pub(crate) network: String,
+    /// The agent, for the domain's mark.
+    pub(crate) agent: Uuid,
 }
 
 /// Files beside those of the [`DomainSpec`].
@@ -70,15 +74,10 @@ pub(crate) fn domain(
     files: Files<'_>,
     platform: &Platform,
 ) -> Result<String, Failure> {
-    let Platform { arch, acceleration, .. } = platform;
+    let Platform { arch, acceleration, agent, .. } = platform;
+    let record = &spec.record;
     let base = files.base.map(Path::to_string_lossy);
-    let mark = Mark {
-        id: spec.id,
-        name: &spec.name,
-        template: &spec.template,
-        base: base.as_deref(),
-        labels: &spec.metadata,
-    };
+    let mark = Mark { agent: *agent, record, base: base.as_deref() }.element()?;
     let action = |name, action: &str| Element::new(name).text(action);
     let element = Element::new("domain")
         .attr(
@@ -88,16 +87,17 @@ pub(crate) fn domain(
                 Acceleration::Tcg => "qemu",
             },
         )
-        .child(Element::new("name").text(domain_name(&spec.name, spec.id)))
-        .child(Element::new("uuid").text(spec.id))
-        .child(Element::new("title").text(&spec.name))
-        .child(Element::new("metadata").child(mark.element()))
-        .child(Element::new("memory").attr("unit", "GiB").text(spec.shape.ram.get()))
-        .child(Element::new("vcpu").attr("placement", "static").text(spec.shape.vcpus))
+        .child(Element::new("name").text(domain_name(&record.name, record.id)))
+        .child(Element::new("uuid").text(record.id))
+        .child(Element::new("title").text(&record.name))
+        .child(Element::new("metadata").child(mark))
+        .child(Element::new("memory").attr("unit", "GiB").text(record.shape.ram.get()))
+        .child(Element::new("vcpu").attr("placement", "static").text(record.shape.vcpus))
         .child(os(*arch))
         .child(features(*arch, *acceleration))
         .child(cpu(*acceleration))
         .child(clock(*arch))
+        .children(no_sleep(*arch))
         .child(action("on_poweroff", "destroy"))
         .child(action("on_reboot", "restart"))
         .child(action("on_crash", "destroy"))
@@ -134,6 +134,19 @@ fn features(arch: Arch, acceleration: Acceleration) -> Element {
     features.child(Element::new("pmu").attr("state", "off"))
 }
 
+/// A guest that sleeps by itself would be a VM that nobody can wake: ACPI's S3 and S4 are not offered.
+/// Only x86 has them.
+fn no_sleep(arch: Arch) -> Vec<Element> {
+    let off = |name: &'static str| Element::new(name).attr("enabled", "no");
+    match arch {
+        Arch::X86_64 => {
+            let states = [off("suspend-to-mem"), off("suspend-to-disk")];
+            vec![Element::new("pm").children(states)]
+        }
+        Arch::Aarch64 => Vec::new(),
+    }
+}
+
 fn cpu(acceleration: Acceleration) -> Element {
     match acceleration {
         Acceleration::Kvm => {
@@ -158,4 +171,4 @@ fn clock(arch: Arch) -> Element {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,7 +4,8 @@
 //! beyond it costs one thread and starves nobody, because a fresh worker takes its place (up to
 //! [`MOST_WORKERS`]); a call that nobody waits for any more, be it past its deadline or dropped, is not
 //! begun; a call that panics is its caller's failure and costs no thread. A call that was begun and
-//! given up may still take effect: what is built on this must be idempotent.
+//! given up may still take effect: until it has ended, no other call that changes the same VM is begun,
+//! so that nothing is undone before it is done.
 
 mod queue;
 mod worker;
@@ -14,20 +15,24 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use ghost_core::domain::VmId;
 use tokio::sync::oneshot;
 
 use crate::backoff::jitter;
-use crate::breaker::{Admission, Breaker};
+use crate::breaker::{Admission, Breaker, Intent};
 use crate::connections::Connections;
 use crate::failure::Failure;
 use crate::sys::Conn;
 use crate::threads::{self, Threads};
-use queue::{Job, Queue, Ticket};
+use queue::{Changes, Job, Queue, Ticket};
 
 /// Workers while nothing hangs; each has a connection of its own.
 const WORKERS: usize = 4;
 /// Workers at most, hung ones included.
 const MOST_WORKERS: usize = 16;
+
+/// How long a call that hung may take to notice that its domain is gone.
+const END_OF_WHAT_WAS_CUT: Duration = Duration::from_secs(2);
 
 /// How long calls may take.
 #[derive(Debug, Clone, Copy)]
@@ -81,19 +86,81 @@ impl Executor {
         Ok(executor)
     }
 
-    /// Makes one call, or several that belong together; `what` is a verb with its object.
+    /// Makes one call that changes nothing, or several that belong together; `what` is a verb with
+    /// its object. It may be made to find out whether libvirt is back.
     pub(crate) async fn call<T: Send + 'static>(
         &self,
         what: &'static str,
         effort: Effort,
         operation: impl FnOnce(&Conn) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
+        let admission = self.admit(effort, Intent::Look)?;
+        self.make(admission, None, what, effort, operation).await
+    }
+
+    /// As [`Executor::call`], for what changes this VM. It is refused at once while libvirt is known to
+    /// be away, and while an earlier one for the same VM, which was given up, has not ended.
+    pub(crate) async fn call_for<T: Send + 'static>(
+        &self,
+        id: VmId,
+        what: &'static str,
+        effort: Effort,
+        operation: impl FnOnce(&Conn) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        if let Some(earlier) = self.queue.unfinished(id) {
+            return Err(Failure::Unfinished { earlier });
+        }
+        let admission = self.admit(effort, Intent::Change)?;
+        self.make(admission, Some(Changes { id, what }), what, effort, operation).await
+    }
+
+    /// As [`Executor::call_for`], for what ends a call that hangs, because it pulls the domain from under
+    /// it: so it is not kept away by one, but fails if that one does not end then.
+    pub(crate) async fn cut_for<T: Send + 'static>(
+        &self,
+        id: VmId,
+        what: &'static str,
+        effort: Effort,
+        operation: impl FnOnce(&Conn) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let admission = self.admit(effort, Intent::Change)?;
+        let changes = Some(Changes { id, what });
+        let done = self.make(admission, changes, what, effort, operation).await?;
+        let ended = tokio::time::timeout(END_OF_WHAT_WAS_CUT, self.queue.until_finished(id));
+        match (ended.await, self.queue.unfinished(id)) {
+            (Err(_elapsed), Some(earlier)) => Err(Failure::Unfinished { earlier }),
+            (Ok(()) | Err(_), _) => Ok(done),
+        }
+    }
+
+    /// As [`Executor::call`], on the way to a change: whoever wants that is not to wait, so it is not made to
+    /// find out whether libvirt is back.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        effort: Effort,
+        operation: impl FnOnce(&Conn) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let admission = self.admit(effort, Intent::Change)?;
+        self.make(admission, None, what, effort, operation).await
+    }
+
+    fn admit(&self, effort: Effort, intent: Intent) -> Result<Admission, Failure> {
         let limit = self.limits.of(effort);
-        let now = self.epoch.elapsed();
-        let admission =
-            self.breaker().admit(now, limit).map_err(|retry_in| Failure::Resting { retry_in })?;
+        Ok(self.breaker().admit(self.epoch.elapsed(), limit, intent)?)
+    }
+
+    async fn make<T: Send + 'static>(
+        &self,
+        admission: Admission,
+        changes: Option<Changes>,
+        what: &'static str,
+        effort: Effort,
+        operation: impl FnOnce(&Conn) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let limit = self.limits.of(effort);
         let (answer, answered) = oneshot::channel();
-        let job = Job::new(move |conn| {
+        let job = Job::new(changes, move |conn| {
             let result = match conn {
                 Ok(conn) => {
                     caught(what, || operation(conn)).map_err(|error| classify(what, error, conn))
@@ -124,6 +191,11 @@ impl Executor {
             Err(Failure::Stopped | Failure::Panicked { .. }) => {}
             Ok(_) | Err(_) => self.breaker().succeeded(),
         }
+    }
+
+    /// Refuses calls at once, but for a probe now and then: somebody has lost libvirt.
+    pub(crate) fn libvirt_is_lost(&self, reason: &'static str) {
+        self.breaker().lost(self.epoch.elapsed(), jitter(), reason);
     }
 
     /// Forgets earlier outages: somebody has seen libvirt alive.

@@ -8,7 +8,11 @@ use std::time::Duration;
 
 use ghost_core::domain::{AppError, ErrorKind, VmId};
 
+use crate::breaker::{Cause, Refusal};
 use crate::sys::LibvirtError;
+
+/// What callers are told to wait while an earlier call has not ended: nobody knows when it will.
+const UNFINISHED_PAUSE: Duration = Duration::from_secs(1);
 
 /// A failure of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -38,11 +42,14 @@ pub(crate) enum Failure {
         /// The call's deadline.
         limit: Duration,
     },
-    /// Too many calls failed; none is made for a while.
-    #[error("libvirt failed several times in a row")]
-    Resting {
-        /// When it is tried again.
-        retry_in: Duration,
+    /// libvirt is known to be away; no call is made for a while.
+    #[error("{}", resting(.0.cause))]
+    Resting(Refusal),
+    /// An earlier call for the same VM was given up and may still take effect.
+    #[error("libvirt still works on an earlier call for this VM ({earlier})")]
+    Unfinished {
+        /// What that one attempts, as a verb.
+        earlier: &'static str,
     },
     /// The agent is shutting down.
     #[error("the agent is shutting down")]
@@ -113,20 +120,30 @@ impl Failure {
         matches!(self, Self::Unavailable { .. } | Self::TimedOut { .. })
     }
 
+    /// When it makes sense to ask again, where that is known.
+    fn retry_in(&self) -> Option<Duration> {
+        match self {
+            Self::Resting(refusal) => Some(refusal.retry_in),
+            Self::Unfinished { .. } => Some(UNFINISHED_PAUSE),
+            _other => None,
+        }
+    }
+
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unavailable { .. } | Self::TimedOut { .. } | Self::Resting { .. } => {
-                ErrorKind::HypervisorUnavailable
-            }
-            Self::NoPool(_) | Self::PoolInactive(_) => ErrorKind::HypervisorUnavailable,
+            Self::Unavailable { .. }
+            | Self::TimedOut { .. }
+            | Self::Resting(_)
+            | Self::Unfinished { .. }
+            | Self::NoPool(_)
+            | Self::PoolInactive(_) => ErrorKind::HypervisorUnavailable,
             Self::NoNetwork(_) | Self::NetworkInactive(_) | Self::NoDhcp(_) | Self::NoFilter(_) => {
                 ErrorKind::NetworkUnavailable
             }
             Self::Stopped => ErrorKind::ShuttingDown,
             Self::Panicked { .. } => ErrorKind::Internal,
-            Self::NoDomain(_) => ErrorKind::NotFound,
             Self::NoAddress { .. } => ErrorKind::ResourceLimit,
-            Self::NotOurs(_) | Self::MacTaken { .. } | Self::Xml { .. } => {
+            Self::NoDomain(_) | Self::NotOurs(_) | Self::MacTaken { .. } | Self::Xml { .. } => {
                 ErrorKind::HypervisorFailed
             }
             Self::Call(source) | Self::Failed { source, .. } => {
@@ -139,7 +156,13 @@ impl Failure {
         let text = match self {
             Self::Unavailable { source } => return Some(remedy_of_outage(source).into()),
             Self::TimedOut { .. } => "see what libvirtd is doing: journalctl -u libvirtd, or its log file".into(),
-            Self::Resting { retry_in } => format!("it is tried again in {} s", retry_in.as_secs() + 1).into(),
+            Self::Resting(refusal) => {
+                format!("it is tried again in {} s; see whether it runs: systemctl status libvirtd", refusal.retry_in.as_secs() + 1)
+                    .into()
+            }
+            Self::Unfinished { .. } => {
+                "try again in a while; if it does not end, see what libvirtd is doing: journalctl -u libvirtd".into()
+            }
             Self::NoNetwork(name) => {
                 format!("define it (virsh net-define), or set libvirt.network to one of virsh net-list --all; it is now '{name}'")
                     .into()
@@ -161,7 +184,8 @@ impl Failure {
             Self::NotOurs(_) => "the agent leaves it alone; look at it with: virsh dumpxml".into(),
             Self::Failed { source, .. } | Self::Call(source) => return known(source).and_then(|k| k.1).map(Cow::Borrowed),
             Self::Panicked { .. } => "report it, with the agent's log of this moment".into(),
-            Self::Stopped | Self::NoDomain(_) | Self::Xml { .. } => return None,
+            Self::NoDomain(_) => "it is defined again within a minute, if its volumes are there; its status says more".into(),
+            Self::Stopped | Self::Xml { .. } => return None,
         };
         Some(text)
     }
@@ -190,6 +214,13 @@ fn known(source: &LibvirtError) -> Option<(ErrorKind, Option<&'static str>)> {
     }
 }
 
+fn resting(cause: Cause) -> Cow<'static, str> {
+    match cause {
+        Cause::Outages => "libvirt failed several times in a row".into(),
+        Cause::Lost(reason) => format!("libvirt is away: {reason}").into(),
+    }
+}
+
 fn remedy_of_outage(source: &LibvirtError) -> &'static str {
     let denied = source.errno == Some(libc::EACCES)
         || source.message.contains("Permission denied")
@@ -198,6 +229,12 @@ fn remedy_of_outage(source: &LibvirtError) -> &'static str {
         "let the agent's user use libvirt's socket: usermod -aG libvirt USER, then start the agent anew"
     } else {
         "start it with: systemctl start libvirtd"
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Resting(refusal)
     }
 }
 
@@ -211,8 +248,8 @@ impl From<Failure> for AppError {
             _other => error.to_string(),
         };
         let mut app = Self::new(error.kind(), message);
-        if let Failure::Resting { retry_in } = &error {
-            app = app.with("retry_after_ms", retry_in.as_millis());
+        if let Some(pause) = error.retry_in() {
+            app = app.with("retry_after_ms", pause.as_millis());
         }
         if let Some(remedy) = error.remedy() {
             app = app.remedy(remedy);
@@ -281,8 +318,25 @@ mod tests {
 
     #[test]
     fn an_open_breaker_says_when_to_come_back() {
-        let app = AppError::from(Failure::Resting { retry_in: Duration::from_millis(1500) });
+        let retry_in = Duration::from_millis(1500);
+        let app =
+            AppError::from(Failure::from(Refusal { cause: Cause::Lost("it went"), retry_in }));
         assert_eq!(app.kind(), ErrorKind::HypervisorUnavailable);
         assert!(app.context().contains(&("retry_after_ms", "1500".to_owned())));
+        assert!(app.to_string().starts_with("libvirt is away: it went; it is tried again in 2 s"));
+    }
+
+    #[test]
+    fn a_call_that_has_to_wait_for_an_earlier_one_names_it_and_is_no_outage() {
+        let failure = Failure::Unfinished { earlier: "start the domain" };
+        assert!(!failure.is_outage());
+        let app = AppError::from(failure);
+        assert_eq!(app.kind(), ErrorKind::HypervisorUnavailable);
+        let text = app.to_string();
+        assert!(
+            text.contains("an earlier call for this VM (start the domain); try again"),
+            "{text}"
+        );
+        assert!(app.context().contains(&("retry_after_ms", "1000".to_owned())));
     }
 }

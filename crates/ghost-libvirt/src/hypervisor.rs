@@ -3,10 +3,11 @@
 //! Invariant: every change looks at the domain's mark first; a domain that is not ours is an
 //! error, never a victim.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use ghost_core::domain::{AppError, Observed, VmId};
+use ghost_core::domain::{AppError, Kept, Observed, VmId};
 use ghost_core::ports::{DomainSpec, Hypervisor, PortResult};
 
 use crate::console;
@@ -14,24 +15,27 @@ use crate::domain_xml::{self, DirectIo, Files, Platform};
 use crate::executor::{Effort, Executor};
 use crate::failure::Failure;
 use crate::mark;
-use crate::ours::Ours;
 use crate::power;
 use crate::storage_pool::volumes;
 use crate::sys::{Conn, Domain, LibvirtError};
+use crate::watch::Memory;
 
 /// The hypervisor port.
 #[derive(Debug)]
 pub(crate) struct LibvirtHypervisor {
     pub(crate) calls: Arc<Executor>,
-    pub(crate) ours: Arc<Ours>,
+    pub(crate) memory: Memory,
     pub(crate) platform: Arc<Platform>,
     pub(crate) pool: Arc<str>,
+    /// Domains of other agents that were told of.
+    pub(crate) strangers: Mutex<HashSet<VmId>>,
 }
 
 #[async_trait]
 impl Hypervisor for LibvirtHypervisor {
     async fn define(&self, spec: &DomainSpec) -> PortResult<()> {
-        let (id, spec, ours) = (spec.id, spec.clone(), Arc::clone(&self.ours));
+        let (id, spec) = (spec.record.id, spec.clone());
+        let ours = Arc::clone(&self.memory.ours);
         let (platform, pool) = (Arc::clone(&self.platform), Arc::clone(&self.pool));
         let define = move |conn: &Conn| {
             mark::find(conn, id)?;
@@ -46,10 +50,15 @@ impl Hypervisor for LibvirtHypervisor {
             ours.remember(domain.uuid()?);
             Ok(())
         };
-        self.calls.call("define the domain", Effort::Slow, define).await.map_err(|e| about(e, id))
+        self.calls
+            .call_for(id, "define the domain", Effort::Slow, define)
+            .await
+            .map_err(|e| about(e, id))
     }
 
     async fn ensure_undefined(&self, id: VmId) -> PortResult<()> {
+        // First, because it ends whatever hangs in the domain.
+        self.ensure_off(id).await?;
         let pool = Arc::clone(&self.pool);
         let undefine = move |conn: &Conn| {
             if let Some(domain) = mark::find(conn, id)? {
@@ -62,7 +71,10 @@ impl Hypervisor for LibvirtHypervisor {
                 other => other,
             }
         };
-        self.calls.call("remove the domain", Effort::Slow, undefine).await.map_err(|e| about(e, id))
+        self.calls
+            .call_for(id, "remove the domain", Effort::Slow, undefine)
+            .await
+            .map_err(|e| about(e, id))
     }
 
     async fn ensure_started(&self, id: VmId) -> PortResult<()> {
@@ -77,7 +89,10 @@ impl Hypervisor for LibvirtHypervisor {
                 other => Ok(other?),
             }
         };
-        self.calls.call("start the domain", Effort::Slow, start).await.map_err(|e| about(e, id))
+        self.calls
+            .call_for(id, "start the domain", Effort::Slow, start)
+            .await
+            .map_err(|e| about(e, id))
     }
 
     async fn ask_to_power_off(&self, id: VmId) -> PortResult<()> {
@@ -90,7 +105,7 @@ impl Hypervisor for LibvirtHypervisor {
             }
         };
         self.calls
-            .call("ask the guest to power off", Effort::Quick, ask)
+            .call_for(id, "ask the guest to power off", Effort::Quick, ask)
             .await
             .map_err(|e| about(e, id))
     }
@@ -98,21 +113,43 @@ impl Hypervisor for LibvirtHypervisor {
     async fn ensure_off(&self, id: VmId) -> PortResult<()> {
         let cut =
             move |conn: &Conn| mark::find(conn, id)?.map_or(Ok(()), |domain| ensure_off(&domain));
-        self.calls.call("cut the domain's power", Effort::Slow, cut).await.map_err(|e| about(e, id))
+        self.calls
+            .cut_for(id, "cut the domain's power", Effort::Slow, cut)
+            .await
+            .map_err(|e| about(e, id))
     }
 
     async fn observe(&self) -> PortResult<Vec<Observed>> {
-        let ours = Arc::clone(&self.ours);
+        let Memory { ours, io_errors } = self.memory.clone();
         let observe = move |conn: &Conn| {
             let mut seen = Vec::new();
             for stats in conn.stats()? {
                 if ours.is_ours(conn, stats.uuid)? {
-                    seen.push(power::observed(&stats));
+                    let seen_now = power::observed(&stats);
+                    let power = io_errors.explain(stats.uuid, seen_now.power);
+                    seen.push(Observed { power, ..seen_now });
                 }
             }
             Ok(seen)
         };
         self.calls.call("observe the domains", Effort::Quick, observe).await.map_err(AppError::from)
+    }
+
+    async fn kept(&self) -> PortResult<Vec<Kept>> {
+        let agent = self.platform.agent;
+        let look = move |conn: &Conn| Ok(mark::kept(conn, agent)?);
+        let found = self.calls.call("look for its domains", Effort::Quick, look).await?;
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, other) in found.of_others {
+            if strangers.insert(id) {
+                tracing::warn!(
+                    vm_id = %id, other_agent = %other,
+                    "a domain bears the mark of another agent: it is left alone, and not counted; if that \
+                     agent is this one before agent-state.json was lost, restore that file"
+                );
+            }
+        }
+        Ok(found.ours)
     }
 
     async fn console_tail(&self, id: VmId, lines: usize) -> PortResult<String> {

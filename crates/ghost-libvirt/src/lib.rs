@@ -20,6 +20,7 @@ mod domain_xml;
 mod executor;
 mod failure;
 mod hypervisor;
+mod io_errors;
 mod libvirt;
 mod mark;
 mod nat_network;

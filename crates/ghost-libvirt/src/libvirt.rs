@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use ghost_core::domain::{AppError, Arch};
 use ghost_core::ports::{Events, Hypervisor, Network, Storage};
+use uuid::Uuid;
 
 use crate::acceleration::Acceleration;
 use crate::connections::Connections;
@@ -13,12 +14,11 @@ use crate::executor::{Effort, Executor, Limits};
 use crate::failure::Failure;
 use crate::hypervisor::LibvirtHypervisor;
 use crate::nat_network::NatNetwork;
-use crate::ours::Ours;
 use crate::preflight;
 use crate::storage_pool::StoragePool;
 use crate::sys::LibvirtError;
 use crate::threads;
-use crate::watch::{ConnectionState, Watch};
+use crate::watch::{ConnectionState, Contact, Memory, Watch};
 
 /// What the agent's configuration says of libvirt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct LibvirtConfig {
     pub storage_pool: String,
     /// What runs the guests; see [`crate::acceleration::detect`].
     pub acceleration: Acceleration,
+    /// The agent's id, kept in the mark of each domain.
+    pub agent: Uuid,
     /// Deadline of questions and small changes.
     pub call_timeout: Duration,
     /// Deadline of starting, defining, destroying, making volumes.
@@ -45,6 +47,7 @@ impl Default for LibvirtConfig {
             network: "default".to_owned(),
             storage_pool: "default".to_owned(),
             acceleration: Acceleration::Kvm,
+            agent: Uuid::nil(),
             call_timeout: Duration::from_secs(10),
             slow_call_timeout: Duration::from_secs(30),
         }
@@ -72,14 +75,14 @@ impl Libvirt {
         let connections = Arc::new(Connections::new(&config.uri));
         let limits = Limits { quick: config.call_timeout, slow: config.slow_call_timeout };
         let calls = Arc::new(Executor::start(Arc::clone(&connections), limits)?);
-        let ours = Arc::new(Ours::default());
-        let back = Arc::downgrade(&calls);
-        let on_connected = move || {
-            if let Some(calls) = back.upgrade() {
-                calls.libvirt_is_back();
-            }
+        let memory = Memory::default();
+        let told = Arc::downgrade(&calls);
+        let on_contact = move |contact| match (told.upgrade(), contact) {
+            (Some(calls), Contact::Made) => calls.libvirt_is_back(),
+            (Some(calls), Contact::Lost(reason)) => calls.libvirt_is_lost(reason),
+            (None, Contact::Made | Contact::Lost(_)) => {}
         };
-        let watch = Watch::start(connections, Arc::clone(&ours), on_connected).map_err(|e| {
+        let watch = Watch::start(connections, memory.clone(), on_contact).map_err(|e| {
             Failure::Unavailable {
                 source: LibvirtError::own(
                     virt_sys::VIR_ERR_SYSTEM_ERROR,
@@ -92,13 +95,15 @@ impl Libvirt {
             arch: Arch::HOST,
             acceleration: config.acceleration,
             network: config.network.clone(),
+            agent: config.agent,
         });
         Ok(Self {
             hypervisor: Arc::new(LibvirtHypervisor {
                 calls: Arc::clone(&calls),
-                ours,
+                memory,
                 platform,
                 pool: Arc::clone(&pool),
+                strangers: std::sync::Mutex::default(),
             }),
             network: Arc::new(NatNetwork::new(Arc::clone(&calls), config.network.as_str().into())),
             storage: Arc::new(StoragePool { calls: Arc::clone(&calls), pool }),

@@ -209,7 +209,10 @@ impl NetworkPort for NatNetwork {
         let _turn = self.turn("reserve an address").await.map_err(|e| about(e, id))?;
         let (network, recent) = (Arc::clone(&self.network), Arc::clone(&self.recent));
         let reserve = move |conn: &Conn| reserve(conn, &network, id, &recent);
-        self.calls.call("reserve an address", Effort::Slow, reserve).await.map_err(|e| about(e, id))
+        self.calls
+            .call_for(id, "reserve an address", Effort::Slow, reserve)
+            .await
+            .map_err(|e| about(e, id))
     }
 
     async fn release_address(&self, id: VmId) -> PortResult<()> {
@@ -217,7 +220,7 @@ impl NetworkPort for NatNetwork {
         let (network, recent) = (Arc::clone(&self.network), Arc::clone(&self.recent));
         let release = move |conn: &Conn| release(conn, &network, id, &recent);
         self.calls
-            .call("give the address back", Effort::Slow, release)
+            .call_for(id, "give the address back", Effort::Slow, release)
             .await
             .map_err(|e| about(e, id))
     }
@@ -228,7 +231,7 @@ impl NetworkPort for NatNetwork {
             let mac = MacAddr::of(id).to_string();
             Ok(newest(&find(conn, &network)?.leases(Some(&mac))?))
         };
-        self.calls.call("read the VM's lease", Effort::Quick, ask).await.map_err(|e| about(e, id))
+        self.calls.ask("read the VM's lease", Effort::Quick, ask).await.map_err(|e| about(e, id))
     }
 }
 

@@ -2,15 +2,20 @@
 
 use std::time::Duration;
 
-use ghost_core::domain::{Observed, PowerState, VmId};
+use ghost_core::domain::{Observed, OffCause, PowerState, VmId};
 use virt_sys as c;
 
-use crate::sys::{DomainStats, LifecycleEvent};
+use crate::sys::{DomainState, DomainStats, IoErrorEvent, LifecycleEvent};
+
+/// Why a guest is held by an error of its disk, where no more is known.
+pub(crate) const IO_ERROR: &str = "I/O error";
+/// Why it is held where the pool's file system is full.
+const NO_SPACE: &str = "no space left for its disk";
 
 /// What a lifecycle event means for a VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// A definition appeared, powered off.
+    /// A definition appeared: of a domain that is off, or of one that runs and had lost it.
     Added,
     /// A definition was replaced.
     Redefined,
@@ -18,6 +23,8 @@ pub(crate) enum Change {
     Undefined,
     /// The power changed.
     Power(PowerState),
+    /// The power went off, for a reason that the event does not tell.
+    Ended,
     /// Nothing that concerns us.
     None,
 }
@@ -42,10 +49,12 @@ pub(crate) fn change(event: LifecycleEvent) -> Change {
             Change::Power(PowerState::Paused("suspended by the guest"))
         }
         c::VIR_DOMAIN_EVENT_STOPPED => Change::Power(match detail {
-            c::VIR_DOMAIN_EVENT_STOPPED_CRASHED | c::VIR_DOMAIN_EVENT_STOPPED_FAILED => {
-                PowerState::Crashed
-            }
-            _ => PowerState::Off,
+            // A guest that died, or one that could not be started: its state knows.
+            c::VIR_DOMAIN_EVENT_STOPPED_FAILED => return Change::Ended,
+            c::VIR_DOMAIN_EVENT_STOPPED_CRASHED => PowerState::Crashed,
+            c::VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN => PowerState::Off(OffCause::Guest),
+            c::VIR_DOMAIN_EVENT_STOPPED_DESTROYED => PowerState::Off(OffCause::Cut),
+            _ => PowerState::Off(OffCause::Unknown),
         }),
         c::VIR_DOMAIN_EVENT_CRASHED => Change::Power(PowerState::Crashed),
         // The guest has finished; QEMU ends next, and that is an event of its own.
@@ -54,11 +63,18 @@ pub(crate) fn change(event: LifecycleEvent) -> Change {
     }
 }
 
+/// Why an I/O error holds the guest; `None` if it does not. libvirt's one reason is `enospc`
+/// (`virConnectDomainEventIOErrorReasonCallback`); all others are an empty text.
+pub(crate) fn io_error(event: &IoErrorEvent) -> Option<&'static str> {
+    let holds = u32::try_from(event.action) == Ok(c::VIR_DOMAIN_EVENT_IO_ERROR_PAUSE);
+    holds.then(|| if event.reason == "enospc" { NO_SPACE } else { IO_ERROR })
+}
+
 fn suspended(detail: u32) -> &'static str {
     match detail {
         c::VIR_DOMAIN_EVENT_SUSPENDED_PAUSED => "user",
         c::VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED => "migration",
-        c::VIR_DOMAIN_EVENT_SUSPENDED_IOERROR => "I/O error",
+        c::VIR_DOMAIN_EVENT_SUSPENDED_IOERROR => IO_ERROR,
         c::VIR_DOMAIN_EVENT_SUSPENDED_WATCHDOG => "watchdog",
         c::VIR_DOMAIN_EVENT_SUSPENDED_RESTORED => "restored",
         c::VIR_DOMAIN_EVENT_SUSPENDED_FROM_SNAPSHOT => "from snapshot",
@@ -68,10 +84,9 @@ fn suspended(detail: u32) -> &'static str {
 }
 
 /// Reads a domain's state and why it is in it (`virDomainState`, and its reasons).
-fn power(state: i32, reason: i32) -> PowerState {
-    let (state, reason) =
-        (u32::try_from(state).unwrap_or_default(), u32::try_from(reason).unwrap_or_default());
-    match state {
+pub(crate) fn power(now: DomainState) -> PowerState {
+    let reason = u32::try_from(now.reason).unwrap_or_default();
+    match u32::try_from(now.state).unwrap_or_default() {
         // Being shut down: the guest has finished, QEMU has not.
         c::VIR_DOMAIN_RUNNING | c::VIR_DOMAIN_BLOCKED | c::VIR_DOMAIN_SHUTDOWN => {
             PowerState::Running
@@ -81,9 +96,11 @@ fn power(state: i32, reason: i32) -> PowerState {
         c::VIR_DOMAIN_CRASHED => PowerState::Crashed,
         c::VIR_DOMAIN_SHUTOFF => match reason {
             c::VIR_DOMAIN_SHUTOFF_CRASHED => PowerState::Crashed,
-            _ => PowerState::Off,
+            c::VIR_DOMAIN_SHUTOFF_SHUTDOWN => PowerState::Off(OffCause::Guest),
+            c::VIR_DOMAIN_SHUTOFF_DESTROYED => PowerState::Off(OffCause::Cut),
+            _ => PowerState::Off(OffCause::Unknown),
         },
-        _ => PowerState::Off,
+        _ => PowerState::Off(OffCause::Unknown),
     }
 }
 
@@ -93,7 +110,7 @@ fn paused(reason: u32) -> &'static str {
         c::VIR_DOMAIN_PAUSED_MIGRATION => "migration",
         c::VIR_DOMAIN_PAUSED_SAVE => "being saved",
         c::VIR_DOMAIN_PAUSED_DUMP => "being dumped",
-        c::VIR_DOMAIN_PAUSED_IOERROR => "I/O error",
+        c::VIR_DOMAIN_PAUSED_IOERROR => IO_ERROR,
         c::VIR_DOMAIN_PAUSED_WATCHDOG => "watchdog",
         c::VIR_DOMAIN_PAUSED_FROM_SNAPSHOT => "from snapshot",
         c::VIR_DOMAIN_PAUSED_SHUTTING_DOWN => "shutting down",
@@ -109,7 +126,7 @@ fn paused(reason: u32) -> &'static str {
 pub(crate) fn observed(stats: &DomainStats) -> Observed {
     Observed {
         id: VmId::from(stats.uuid),
-        power: power(stats.state, stats.reason),
+        power: power(stats.state),
         cpu_time: Duration::from_nanos(stats.cpu_time.unwrap_or_default()),
         ram_used: ram_used(stats),
     }
@@ -134,8 +151,7 @@ mod tests {
     fn stats() -> DomainStats {
         DomainStats {
             uuid: Uuid::nil(),
-            state: 1,
-            reason: 1,
+            state: DomainState { state: 1, reason: 1 },
             cpu_time: Some(2_500_000_000),
             balloon: Some(1000),
             available: Some(900),
@@ -159,13 +175,15 @@ mod tests {
             (3, 5, PowerState::Paused("I/O error")),
             (3, 1, PowerState::Paused("user")),
             (4, 1, PowerState::Running),
-            (5, 1, PowerState::Off),
+            (5, 0, PowerState::Off(OffCause::Unknown)),
+            (5, 1, PowerState::Off(OffCause::Guest)),
+            (5, 2, PowerState::Off(OffCause::Cut)),
             (5, 3, PowerState::Crashed),
-            (5, 6, PowerState::Off),
+            (5, 6, PowerState::Off(OffCause::Unknown)),
             (6, 0, PowerState::Crashed),
         ];
         for (state, reason, expected) in cases {
-            assert_eq!(power(state, reason), expected, "{state} {reason}");
+            assert_eq!(power(DomainState { state, reason }), expected, "{state} {reason}");
         }
     }
 
@@ -178,9 +196,11 @@ mod tests {
             (2, 0, Change::Power(PowerState::Running)),
             (3, 2, Change::Power(PowerState::Paused("I/O error"))),
             (4, 0, Change::Power(PowerState::Running)),
-            (5, 0, Change::Power(PowerState::Off)),
-            (5, 1, Change::Power(PowerState::Off)),
+            (5, 0, Change::Power(PowerState::Off(OffCause::Guest))),
+            (5, 1, Change::Power(PowerState::Off(OffCause::Cut))),
             (5, 2, Change::Power(PowerState::Crashed)),
+            (5, 4, Change::Power(PowerState::Off(OffCause::Unknown))),
+            (5, 5, Change::Ended),
             (6, 1, Change::None),
             (99, 0, Change::None),
             (-1, 0, Change::None),
@@ -191,6 +211,20 @@ mod tests {
                 expected,
                 "{event} {detail}"
             );
+        }
+    }
+
+    #[test]
+    fn an_io_error_that_holds_the_guest_has_a_reason_and_one_that_does_not_has_none() {
+        let cases = [
+            (1, "enospc", Some("no space left for its disk")),
+            (1, "", Some("I/O error")),
+            (0, "enospc", None),
+            (2, "", None),
+        ];
+        for (action, reason, expected) in cases {
+            let event = IoErrorEvent { uuid: Uuid::nil(), action, reason: reason.to_owned() };
+            assert_eq!(io_error(&event), expected, "{action} {reason}");
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ghost_core::domain::{AppError, BaseImage, Bytes, Gib, VmId};
-use ghost_core::ports::{PoolSpace, PortResult, Storage};
+use ghost_core::ports::{FoundVolumes, PoolSpace, PortResult, Storage};
 
 use crate::executor::{Effort, Executor};
 use crate::failure::Failure;
@@ -42,13 +42,14 @@ fn overlay_xml(id: VmId, base: &str, size: Gib) -> Element {
 }
 
 impl StoragePool {
-    async fn remove(&self, what: &'static str, name: String) -> Result<(), Failure> {
+    async fn remove(&self, id: VmId, what: &'static str, name: String) -> PortResult<()> {
         let pool = Arc::clone(&self.pool);
         self.calls
-            .call(what, Effort::Slow, move |conn| {
+            .call_for(id, what, Effort::Slow, move |conn| {
                 volumes::ensure_removed(&volumes::active_pool(conn, &pool)?, &name)
             })
             .await
+            .map_err(|e| about(e, id))
     }
 }
 
@@ -75,28 +76,50 @@ impl Storage for StoragePool {
             let pool = volumes::active_pool(conn, &pool)?;
             Ok(volumes::create(&pool, &overlay_name(id), &xml)?.path()?)
         };
-        self.calls.call("make the VM's disk", Effort::Slow, create).await.map_err(|e| about(e, id))
+        self.calls
+            .call_for(id, "make the VM's disk", Effort::Slow, create)
+            .await
+            .map_err(|e| about(e, id))
     }
 
     async fn ensure_no_overlay(&self, id: VmId) -> PortResult<()> {
-        self.remove("remove the VM's disk", overlay_name(id)).await.map_err(|e| about(e, id))
+        self.remove(id, "remove the VM's disk", overlay_name(id)).await
     }
 
     async fn store_seed(&self, id: VmId, seed: &[u8]) -> PortResult<PathBuf> {
         let (pool, seed) = (Arc::clone(&self.pool), seed.to_vec());
         let store = move |conn: &Conn| store_seed(conn, &pool, id, &seed);
-        self.calls.call("store the VM's seed", Effort::Slow, store).await.map_err(|e| about(e, id))
+        self.calls
+            .call_for(id, "store the VM's seed", Effort::Slow, store)
+            .await
+            .map_err(|e| about(e, id))
     }
 
     async fn ensure_no_seed(&self, id: VmId) -> PortResult<()> {
-        self.remove("remove the VM's seed", seed_name(id)).await.map_err(|e| about(e, id))
+        self.remove(id, "remove the VM's seed", seed_name(id)).await
+    }
+
+    async fn find(&self, id: VmId) -> PortResult<FoundVolumes> {
+        let pool = Arc::clone(&self.pool);
+        let find = move |conn: &Conn| {
+            let pool = volumes::active_pool(conn, &pool)?;
+            Ok(FoundVolumes {
+                disk: volumes::path_of(&pool, &overlay_name(id))?,
+                seed: volumes::path_of(&pool, &seed_name(id))?,
+            })
+        };
+        // The pool may have to be read anew.
+        self.calls
+            .ask("look for the VM's volumes", Effort::Slow, find)
+            .await
+            .map_err(|e| about(e, id))
     }
 
     async fn space(&self) -> PortResult<PoolSpace> {
         let pool = Arc::clone(&self.pool);
         let space = move |conn: &Conn| volumes::space(&volumes::active_pool(conn, &pool)?);
         self.calls
-            .call("measure the storage pool", Effort::Quick, space)
+            .ask("measure the storage pool", Effort::Quick, space)
             .await
             .map_err(AppError::from)
     }

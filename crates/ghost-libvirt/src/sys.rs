@@ -17,9 +17,9 @@ mod notify;
 mod storage;
 
 pub(crate) use conn::Conn;
-pub(crate) use domain::{Domain, DomainStats};
+pub(crate) use domain::{Domain, DomainState, DomainStats, MetadataOf};
 pub(crate) use error::LibvirtError;
 pub use leave::leave;
 pub(crate) use network::{DhcpLease, HostUpdate, Network, NetworkXml, Reach};
-pub(crate) use notify::{LifecycleEvent, Subscription};
+pub(crate) use notify::{DomainEvent, IoErrorEvent, LifecycleEvent, Subscription};
 pub(crate) use storage::{Pool, Volume};

@@ -9,20 +9,21 @@
 //! are known, so that whoever looks at everything then misses nothing. Only our domains are reported. The
 //! event loop's thread only hands notes over; whatever asks libvirt is done here.
 
+mod reports;
+
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use ghost_core::domain::{PowerState, VmId};
 use ghost_core::ports::{Events, HypervisorEvent};
 use tokio::sync::{broadcast, watch};
 
 use crate::backoff::{Backoff, jitter};
 use crate::connections::Connections;
-use crate::ours::Ours;
-use crate::power::{self, Change};
-use crate::sys::{Conn, LibvirtError, LifecycleEvent, Subscription};
+use crate::sys::{Conn, DomainEvent, LibvirtError, Subscription};
 use crate::threads::{self, Threads};
+pub(crate) use reports::Memory;
+use reports::Reports;
 
 /// Events that a slow receiver may be behind before it has to resync.
 const BACKLOG: usize = 1024;
@@ -43,8 +44,17 @@ pub enum ConnectionState {
     Stopped,
 }
 
+/// What the watch learns of libvirt before anybody is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Contact {
+    /// A connection is up.
+    Made,
+    /// It was lost; the reason in words.
+    Lost(&'static str),
+}
+
 enum Note {
-    Lifecycle(LifecycleEvent),
+    Domain(DomainEvent),
     /// A connection was lost; the number tells which one.
     Closed(u64, &'static str),
     Stop,
@@ -60,20 +70,21 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Starts the thread; `on_connected` is called whenever a connection is up.
+    /// Starts the thread; `on_contact` is called whenever a connection is up, or lost.
     pub(crate) fn start(
         connections: Arc<Connections>,
-        ours: Arc<Ours>,
-        on_connected: impl Fn() + Send + 'static,
+        memory: Memory,
+        on_contact: impl Fn(Contact) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (notes, inbox) = mpsc::channel();
         let (events, _) = broadcast::channel(BACKLOG);
         let (say_state, state) = watch::channel(ConnectionState::Connecting);
+        let reports = Reports { memory, events: events.clone() };
         let outlet = Outlet { events: events.clone(), state: say_state };
         let mut watcher =
-            Watcher { connections, ours, notes: notes.clone(), inbox, outlet, generation: 0 };
+            Watcher { connections, reports, notes: notes.clone(), inbox, outlet, generation: 0 };
         let threads = Arc::new(Threads::default());
-        threads.spawn("libvirt-watch", move || watcher.run(on_connected))?;
+        threads.spawn("libvirt-watch", move || watcher.run(on_contact))?;
         Ok(Self { notes, events, state, threads })
     }
 
@@ -136,7 +147,7 @@ impl Outlet {
 
 struct Watcher {
     connections: Arc<Connections>,
-    ours: Arc<Ours>,
+    reports: Reports,
     notes: Sender<Note>,
     inbox: Receiver<Note>,
     outlet: Outlet,
@@ -150,16 +161,19 @@ enum End {
 }
 
 impl Watcher {
-    fn run(&mut self, on_connected: impl Fn()) {
+    fn run(&mut self, on_contact: impl Fn(Contact)) {
         let mut failures = 0;
         loop {
             match self.connect() {
                 Ok((conn, _subscription)) => {
                     failures = 0;
-                    on_connected();
+                    on_contact(Contact::Made);
                     self.outlet.connected();
                     match self.watch(&conn) {
-                        End::Lost(reason) => self.outlet.disconnected(reason),
+                        End::Lost(reason) => {
+                            on_contact(Contact::Lost(reason));
+                            self.outlet.disconnected(reason);
+                        }
                         End::Stop => break,
                     }
                 }
@@ -177,13 +191,13 @@ impl Watcher {
         self.generation += 1;
         let generation = self.generation;
         let conn = self.connections.take()?;
-        let (lifecycle, closed) = (self.notes.clone(), self.notes.clone());
+        let (events, closed) = (self.notes.clone(), self.notes.clone());
         let subscription = Subscription::new(
             Arc::clone(&conn),
-            Box::new(move |event| drop(lifecycle.send(Note::Lifecycle(event)))),
+            Arc::new(move |event| drop(events.send(Note::Domain(event)))),
             Box::new(move |reason| drop(closed.send(Note::Closed(generation, reason)))),
         )?;
-        self.ours.relearn(&conn)?;
+        self.reports.memory.relearn(&conn)?;
         Ok((conn, subscription))
     }
 
@@ -191,42 +205,12 @@ impl Watcher {
     fn watch(&self, conn: &Conn) -> End {
         loop {
             match self.inbox.recv() {
-                Ok(Note::Lifecycle(event)) => self.report(conn, event),
+                Ok(Note::Domain(event)) => self.reports.report(conn, event),
                 Ok(Note::Closed(generation, reason)) if generation == self.generation => {
                     return End::Lost(reason);
                 }
                 Ok(Note::Closed(..)) => {}
                 Ok(Note::Stop) | Err(_) => return End::Stop,
-            }
-        }
-    }
-
-    fn report(&self, conn: &Conn, event: LifecycleEvent) {
-        let id = VmId::from(event.uuid);
-        let change = power::change(event);
-        match change {
-            Change::None => {}
-            Change::Undefined => {
-                if self.ours.forget(event.uuid) == Some(true) {
-                    self.outlet.send(HypervisorEvent::Undefined(id));
-                }
-            }
-            Change::Redefined => drop(self.ours.forget(event.uuid)),
-            Change::Added => {
-                self.ours.forget(event.uuid);
-                self.report_power(conn, event, PowerState::Off);
-            }
-            Change::Power(power) => self.report_power(conn, event, power),
-        }
-    }
-
-    fn report_power(&self, conn: &Conn, event: LifecycleEvent, power: PowerState) {
-        match self.ours.is_ours(conn, event.uuid) {
-            Ok(true) => self.outlet.send(HypervisorEvent::Power(VmId::from(event.uuid), power)),
-            Ok(false) => {}
-            // The connection is about to be found lost, and everything is looked at anew.
-            Err(error) => {
-                tracing::debug!(%error, uuid = %event.uuid, "cannot tell whose domain an event is of")
             }
         }
     }
@@ -240,7 +224,7 @@ impl Watcher {
                 Err(RecvTimeoutError::Timeout) => return false,
                 Ok(Note::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
                 // Left over from the lost connection.
-                Ok(Note::Lifecycle(_) | Note::Closed(..)) => {}
+                Ok(Note::Domain(_) | Note::Closed(..)) => {}
             }
         }
     }
@@ -255,7 +239,7 @@ mod tests {
     async fn a_dropped_watch_has_destroyed_what_its_thread_kept_for_itself() {
         let (slow, told) = slow_end();
         let connections = Arc::new(Connections::new("test:///default"));
-        let watch = Watch::start(connections, Arc::default(), slow).unwrap();
+        let watch = Watch::start(connections, Memory::default(), move |_| slow()).unwrap();
         let mut state = watch.state();
         let connected = state.wait_for(|state| *state == ConnectionState::Connected);
         tokio::time::timeout(Duration::from_secs(20), connected).await.unwrap().unwrap();

@@ -72,9 +72,13 @@ impl Element {
     }
 }
 
-/// Replaces what XML 1.0 can't hold, escaped or not (section 2.2, `Char`).
+/// Whether XML 1.0 can hold it, escaped or not (section 2.2, `Char`).
+pub(crate) fn is_legal(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
+}
+
+/// Replaces what XML 1.0 can't hold.
 fn legal(text: &str) -> Cow<'_, str> {
-    let is_legal = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
     if text.chars().all(is_legal) {
         return Cow::Borrowed(text);
     }

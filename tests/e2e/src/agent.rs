@@ -1,195 +1,26 @@
-//! A real `ghost-agent` with its own state, certificates and ports. Dropping it stops it.
+//! A running `ghost-agent`. Dropping it kills it.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use rustix::process::{Pid, Signal, kill_process};
-use sha2::{Digest as _, Sha256};
-use tempfile::TempDir;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
-use crate::certs::Certs;
-use crate::ctl::Ctl;
-use crate::host;
-use crate::path_from;
+use crate::failpoint;
+pub use crate::home::Home;
+pub use crate::image::Image;
 
 /// Longest start.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// Longest stop: the agent's own limit for calls under way, and a reserve.
 const STOP_LIMIT: Duration = Duration::from_secs(180);
-
-/// A home for agents: state, certificates, catalogue. Outlives each of them.
-#[derive(Debug)]
-pub struct Home {
-    folder: TempDir,
-    /// The development certificates.
-    pub certs: Certs,
-    /// Settings as in the environment: `GRPC__LISTEN_ADDR` and its value.
-    pub settings: BTreeMap<&'static str, String>,
-    user: User,
-}
-
-/// Whom the agents of a home run as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum User {
-    Ours,
-    Nobody,
-}
-
-/// The user and group `nobody` of every distribution (Linux Standard Base).
-const NOBODY: u32 = 65_534;
-
-impl Home {
-    /// A fresh home with ghost-mini as template `mini`, its agents on TCG and a free port, with
-    /// nothing reserved and room for a few guests on two cores.
-    ///
-    /// # Errors
-    /// If the host can't give it, or the guest's image is not there.
-    pub async fn new() -> anyhow::Result<Self> {
-        host::hold().await?;
-        // QEMU's user must be able to reach the images: /tmp may be private to a service.
-        let folder = tempfile::Builder::new().prefix("ghost-e2e-").tempdir_in("/var/tmp")?;
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
-        let certs = Certs::init(&folder.path().join("certs")).await?;
-        std::fs::write(folder.path().join("catalog.yaml"), Image::mini()?.row()?)?;
-        let path = |name: &str| folder.path().join(name).display().to_string();
-        let settings = BTreeMap::from([
-            ("AGENT__NAME", "e2e".to_owned()),
-            ("AGENT__STATE_DIR", path("state")),
-            ("LIBVIRT__IMAGE_CACHE", path("images")),
-            ("IMAGES__CATALOG", path("catalog.yaml")),
-            ("HYPERVISOR__ACCELERATION", "tcg".to_owned()),
-            ("GRPC__LISTEN_ADDR", "127.0.0.1:0".to_owned()),
-            ("GRPC__UNIX_SOCKET", path("agent.sock")),
-            ("GRPC__TLS_CERT", path("certs/agent.crt")),
-            ("GRPC__TLS_KEY", path("certs/agent.key")),
-            ("GRPC__TLS_CA", path("certs/ca.crt")),
-            ("RESOURCES__RESERVED_CPU", "0".to_owned()),
-            ("RESOURCES__RESERVED_RAM_GB", "0".to_owned()),
-            ("RESOURCES__RESERVED_DISK_GB", "0".to_owned()),
-            ("RESOURCES__CPU_OVERCOMMIT", "16".to_owned()),
-            ("RESOURCES__DISK_OVERCOMMIT", "64".to_owned()),
-            ("LOGGING__LEVEL", "debug".to_owned()),
-            ("METRICS__LISTEN_ADDR", "127.0.0.1:0".to_owned()),
-        ]);
-        Ok(Self { folder, certs, settings, user: User::Ours })
-    }
-
-    /// Where everything is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    /// The agent's unix socket.
-    #[must_use]
-    pub fn socket(&self) -> PathBuf {
-        self.path().join("agent.sock")
-    }
-
-    /// Changes a setting for the agents that start from now on.
-    #[must_use]
-    pub fn with(mut self, key: &'static str, value: impl Into<String>) -> Self {
-        self.settings.insert(key, value.into());
-        self
-    }
-
-    /// Puts one image in the place of the catalogue.
-    ///
-    /// # Errors
-    /// If it can't be read.
-    pub fn with_image(self, image: &Image) -> anyhow::Result<Self> {
-        std::fs::write(self.path().join("catalog.yaml"), image.row()?)?;
-        Ok(self)
-    }
-
-    /// Makes the agents run without any privilege: as they are if we are not root, else as `nobody`.
-    ///
-    /// # Errors
-    /// If the home can't be given away.
-    pub fn unprivileged(mut self) -> anyhow::Result<Self> {
-        if !rustix::process::geteuid().is_root() {
-            return Ok(self);
-        }
-        std::fs::copy(path_from("GHOST_E2E_AGENT")?, self.path().join("ghost-agent"))?;
-        let owner = format!("{NOBODY}:{NOBODY}");
-        let given =
-            std::process::Command::new("chown").args(["-R", &owner]).arg(self.path()).status()?;
-        ensure!(given.success(), "chown: {given}");
-        self.user = User::Nobody;
-        Ok(self)
-    }
-
-    /// The agent's command line and environment, not started.
-    ///
-    /// # Errors
-    /// If the program is not there.
-    pub fn command(&self) -> anyhow::Result<Command> {
-        let config = self.path().join("agent.yaml");
-        std::fs::write(&config, "")?;
-        let mut command = match self.user {
-            User::Ours => Command::new(path_from("GHOST_E2E_AGENT")?),
-            User::Nobody => {
-                let mut command = Command::new(self.path().join("ghost-agent"));
-                command.uid(NOBODY).gid(NOBODY);
-                command
-            }
-        };
-        command.arg("--config").arg(config).env_clear();
-        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.envs(self.settings.iter().map(|(key, value)| (format!("GHOST_{key}"), value)));
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        Ok(command)
-    }
-
-    /// Starts an agent and waits until it is ready.
-    ///
-    /// # Errors
-    /// With what it said, if it is not.
-    pub async fn start(&self) -> anyhow::Result<Agent> {
-        let mut child = self.command()?.spawn().context("the agent's program")?;
-        let outputs: [Box<dyn AsyncRead + Unpin + Send>; 2] = [
-            Box::new(child.stdout.take().context("no stdout")?),
-            Box::new(child.stderr.take().context("no stderr")?),
-        ];
-        let seen = follow(outputs);
-        let agent = Agent { child, seen, address: Mutex::new(None) };
-        agent.until(r#""message":"ready""#, START_LIMIT).await?;
-        Ok(agent)
-    }
-
-    /// `agentctl` for this home's agents, over mutual TLS.
-    ///
-    /// # Errors
-    /// If the program is not there, or the agent does not listen on TCP.
-    pub fn ctl(&self, agent: &Agent) -> anyhow::Result<Ctl> {
-        Ctl::over_tls(agent.address()?, &self.certs)
-    }
-}
-
-impl Drop for Home {
-    /// A test that failed leaves its VMs to nobody: what its ledger knows goes with it.
-    fn drop(&mut self) {
-        let records = std::fs::read_dir(self.path().join("state/vms"));
-        for record in records.into_iter().flatten().flatten() {
-            if let Some(id) = record.path().file_stem().and_then(|name| name.to_str()) {
-                host::remove_by_force(id);
-            }
-        }
-    }
-}
 
 /// The lines of some outputs, as they come.
 pub(crate) fn follow<const N: usize, R>(outputs: [R; N]) -> watch::Receiver<Vec<String>>
@@ -211,59 +42,80 @@ where
     seen
 }
 
-/// An image that can be a template.
-#[derive(Debug, Clone)]
-pub struct Image {
-    /// The template's name.
-    pub template: &'static str,
-    /// The file.
-    pub path: PathBuf,
-    /// Who gets the SSH keys.
-    pub user: &'static str,
-}
-
-impl Image {
-    /// ghost-mini.
-    ///
-    /// # Errors
-    /// If it was not built.
-    pub fn mini() -> anyhow::Result<Self> {
-        Ok(Self { template: "mini", path: path_from("GHOST_E2E_GUEST")?, user: "root" })
-    }
-
-    /// A full Debian 12.
-    ///
-    /// # Errors
-    /// If it was not built.
-    pub fn debian12() -> anyhow::Result<Self> {
-        Ok(Self { template: "debian12", path: path_from("GHOST_E2E_DEBIAN12")?, user: "debian" })
-    }
-
-    /// Its row of a catalogue.
-    ///
-    /// # Errors
-    /// If it can't be read.
-    pub fn row(&self) -> anyhow::Result<String> {
-        let image = std::fs::read(&self.path).with_context(|| self.path.display().to_string())?;
-        let checksum: String =
-            Sha256::digest(&image).iter().map(|byte| format!("{byte:02x}")).collect();
-        let (name, arch, url, user) =
-            (self.template, std::env::consts::ARCH, self.path.display(), self.user);
-        Ok(format!(
-            "- name: {name}\n  arch: {arch}\n  url: file://{url}\n  checksum: sha256:{checksum}\n  default_user: {user}\n"
-        ))
-    }
-}
-
 /// A running agent.
 #[derive(Debug)]
 pub struct Agent {
     child: Child,
     seen: watch::Receiver<Vec<String>>,
     address: Mutex<Option<SocketAddr>>,
+    home: PathBuf,
 }
 
 impl Agent {
+    /// Starts it, and does not wait until it is ready.
+    pub(crate) fn spawn(mut command: Command, home: PathBuf) -> anyhow::Result<Self> {
+        let mut child = command.spawn().context("the agent's program")?;
+        let outputs: [Box<dyn AsyncRead + Unpin + Send>; 2] = [
+            Box::new(child.stdout.take().context("no stdout")?),
+            Box::new(child.stderr.take().context("no stderr")?),
+        ];
+        Ok(Self { child, seen: follow(outputs), address: Mutex::new(None), home })
+    }
+
+    /// Waits until its doors are open.
+    pub(crate) async fn ready(&self) -> anyhow::Result<()> {
+        self.until(r#""message":"ready""#, START_LIMIT).await.map(drop)
+    }
+
+    /// The steps that it has taken so far, if it was started with `FAILPOINT_TRACE` as `1`.
+    #[must_use]
+    pub fn steps(&self) -> Vec<String> {
+        let lines = self.log();
+        let steps = lines.iter().filter_map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).ok()?;
+            let step = (line.get("message")? == "step").then(|| line.get("step"))??;
+            step.as_str().map(str::to_owned)
+        });
+        steps.collect()
+    }
+
+    /// Waits until it holds still at the fail point that it was started with.
+    ///
+    /// # Errors
+    /// If it does not come there in time.
+    pub async fn held(&self) -> anyhow::Result<()> {
+        self.until("held at ", failpoint::LIMIT).await.map(drop)
+    }
+
+    /// Lets it go on from where it holds still.
+    ///
+    /// # Errors
+    /// If it does not hold still.
+    pub async fn release(&self) -> anyhow::Result<()> {
+        self.held().await?;
+        failpoint::release(&self.home).await
+    }
+
+    /// Waits for its end by `SIGKILL`, from itself or from us.
+    ///
+    /// # Errors
+    /// If it does not end in time, or otherwise.
+    pub async fn crashed(&mut self) -> anyhow::Result<()> {
+        let status = self.ended().await?;
+        let by = status.signal();
+        ensure!(by == Some(Signal::KILL.as_raw()), "the agent ended with {status}");
+        Ok(())
+    }
+
+    /// Kills it as `kill -9` does, and waits for its end.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        self.signal(Signal::KILL)?;
+        self.crashed().await
+    }
+
     /// Everything that it has logged.
     #[must_use]
     pub fn log(&self) -> Vec<String> {
@@ -332,10 +184,32 @@ impl Agent {
     ///
     /// # Errors
     /// If it does not, or not well.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
+    pub async fn terminate(&mut self) -> anyhow::Result<()> {
         self.signal(Signal::TERM)?;
         let status = self.ended().await?;
         ensure!(status.success(), "the agent ended with {status}:\n{}", self.log().join("\n"));
         Ok(())
+    }
+
+    /// As [`Self::terminate`], for the last time.
+    ///
+    /// # Errors
+    /// As [`Self::terminate`].
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.terminate().await
+    }
+}
+
+impl Drop for Agent {
+    /// When this returns it does no more: what is left then is left.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the agent's log:\n{}", self.log().join("\n"));
+        }
+        let Ok(pid) = self.pid() else { return };
+        if kill_process(pid, Signal::KILL).is_ok() {
+            // Its end only: tokio waits for the child itself.
+            let _its_own = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        }
     }
 }

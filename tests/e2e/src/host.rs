@@ -1,14 +1,12 @@
 //! What is on the host, as `virsh` and the file system tell: compared before and after a test.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::ensure;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
-/// The libvirtd that the tests use.
-const URI: &str = "qemu:///system";
+use crate::leaks::{Files, Inventory};
+use crate::libvirt::Libvirt;
 
 /// Who has the host: a test compares all of it before and after, so one process at a time may
 /// make VMs, a benchmark included.
@@ -29,55 +27,25 @@ pub async fn hold() -> anyhow::Result<()> {
     HELD.get_or_try_init(take).await.map(drop)
 }
 
-/// The names of everything that an agent could leave behind.
+/// Everything that there is on the host, and the ledger's files in a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot(BTreeSet<String>);
+pub struct Snapshot(Inventory);
 
 impl Snapshot {
-    /// What there is now: domains, volumes of pool `default`, static hosts of network `default`,
-    /// and the ledger's files in `state`.
+    /// What there is now.
     ///
     /// # Errors
     /// If virsh can't tell.
     pub async fn take(state: &Path) -> anyhow::Result<Self> {
-        let mut all = BTreeSet::new();
-        let domains = virsh(&["list", "--all", "--uuid"]).await?;
-        all.extend(domains.split_whitespace().map(|uuid| format!("domain {uuid}")));
-        let volumes = virsh(&["vol-list", "--pool", "default"]).await?;
-        all.extend(
-            volumes
-                .lines()
-                .filter_map(|l| l.split_whitespace().next())
-                .map(|v| format!("volume {v}")),
-        );
-        let network = virsh(&["net-dumpxml", "default"]).await?;
-        all.extend(
-            network.lines().filter(|l| l.contains("<host ")).map(|l| format!("dhcp {}", l.trim())),
-        );
-        if let Ok(files) = std::fs::read_dir(state.join("vms")) {
-            all.extend(
-                files.flatten().map(|file| format!("record {}", file.file_name().display())),
-            );
-        }
-        Ok(Self(all))
+        let files = Files { state: state.to_owned(), images: PathBuf::new() };
+        Inventory::take(&Libvirt::of_the_host(), &files).await.map(Self)
     }
 
-    /// What is there now and was not in `before`.
+    /// What is there now and was not in `before`, whoever made it.
     #[must_use]
-    pub fn since<'a>(&'a self, before: &'a Self) -> Vec<&'a str> {
-        self.0.difference(&before.0).map(String::as_str).collect()
+    pub fn since(&self, before: &Self) -> Vec<String> {
+        self.0.since(&before.0).iter().map(ToString::to_string).collect()
     }
-}
-
-/// Fails unless the host is as it was.
-///
-/// # Errors
-/// With what is left or gone.
-pub async fn ensure_as(before: &Snapshot, state: &Path) -> anyhow::Result<()> {
-    let now = Snapshot::take(state).await?;
-    ensure!(now.since(before).is_empty(), "left over: {:?}", now.since(before));
-    ensure!(before.since(&now).is_empty(), "gone: {:?}", before.since(&now));
-    Ok(())
 }
 
 /// Runs virsh on the system's libvirtd.
@@ -85,9 +53,7 @@ pub async fn ensure_as(before: &Snapshot, state: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// With what it complained.
 pub async fn virsh(args: &[&str]) -> anyhow::Result<String> {
-    let output = Command::new("virsh").args(["-q", "-c", URI]).args(args).output().await?;
-    ensure!(output.status.success(), "virsh {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    Libvirt::of_the_host().virsh(args).await
 }
 
 /// Whether an address answers to ping.
@@ -97,30 +63,4 @@ pub async fn virsh(args: &[&str]) -> anyhow::Result<String> {
 pub async fn answers(address: &str) -> anyhow::Result<bool> {
     let ping = Command::new("ping").args(["-c", "1", "-W", "5", address]).output().await?;
     Ok(ping.status.success())
-}
-
-/// Removes whatever bears the id of a VM, by virsh alone; what is not there is no failure.
-pub(crate) fn remove_by_force(id: &str) {
-    let virsh = |args: &[&str]| {
-        let output =
-            std::process::Command::new("virsh").args(["-q", "-c", URI]).args(args).output();
-        output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default()
-    };
-    virsh(&["destroy", id]);
-    virsh(&["undefine", id, "--nvram"]);
-    for line in virsh(&["vol-list", "--pool", "default"]).lines().filter(|line| line.contains(id)) {
-        let volume = line.split_whitespace().next().unwrap_or_default();
-        virsh(&["vol-delete", volume, "--pool", "default"]);
-    }
-    for host in virsh(&["net-dumpxml", "default"]).lines().filter(|line| line.contains(id)) {
-        virsh(&[
-            "net-update",
-            "default",
-            "delete",
-            "ip-dhcp-host",
-            host.trim(),
-            "--live",
-            "--config",
-        ]);
-    }
 }

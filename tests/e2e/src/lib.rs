@@ -1,5 +1,7 @@
-//! The harness of the end-to-end tests: a real agent ([`agent`]), its command line ([`ctl`]), its
-//! API ([`client`]), a guest's console ([`console`]), and what is on the host before and after ([`host`]).
+//! The harness of the end-to-end tests: a real agent ([`agent`]) in its [`home`], its command line
+//! ([`ctl`]), its API ([`client`]), a guest's console ([`console`]), a libvirtd that may be harmed
+//! ([`lab`]), an agent that dies or holds where it is told to ([`failpoint`]), and what agents left
+//! behind ([`leaks`]).
 //!
 //! `./dev test` builds the binaries and the guest and says where they are:
 //! `GHOST_E2E_AGENT`, `GHOST_E2E_AGENTCTL` (programs), `GHOST_E2E_GUEST` (ghost-mini's image), and with
@@ -10,7 +12,16 @@ pub mod certs;
 pub mod client;
 pub mod console;
 pub mod ctl;
+pub mod failpoint;
+pub mod home;
 pub mod host;
+pub mod image;
+pub mod lab;
+pub mod leaks;
+pub mod libvirt;
+mod processes;
+mod root;
+pub mod wait;
 
 use std::path::PathBuf;
 
@@ -24,4 +35,10 @@ pub fn path_from(variable: &str) -> anyhow::Result<PathBuf> {
     std::env::var_os(variable)
         .map(PathBuf::from)
         .with_context(|| format!("{variable} is not set; run the tests with: ./dev test"))
+}
+
+/// How often each death of the agent is staged: `GHOST_E2E_ROUNDS`, or once.
+#[must_use]
+pub fn rounds() -> u32 {
+    std::env::var("GHOST_E2E_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1)
 }

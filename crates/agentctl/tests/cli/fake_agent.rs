@@ -33,6 +33,8 @@ pub(crate) struct State {
     pub(crate) stops: Vec<StopVmRequest>,
     pub(crate) pages: usize,
     pub(crate) status_asks: usize,
+    /// How old its answers are, in seconds.
+    pub(crate) age: Option<u64>,
 }
 
 /// A running agent; stops when dropped.
@@ -128,6 +130,7 @@ fn vm(name: &str, status: &str) -> VmInfo {
         name: name.to_owned(),
         status: status.to_owned(),
         ip_address: ADDRESS.to_owned(),
+        reason: String::new(),
     }
 }
 
@@ -196,6 +199,16 @@ fn validate(request: &CreateVmRequest) -> Result<(), Status> {
         ));
     }
     Ok(())
+}
+
+impl Service {
+    fn aged<T>(&self, answer: T) -> Response<T> {
+        let mut response = Response::new(answer);
+        if let Some(age) = self.state.lock().unwrap().age {
+            response.metadata_mut().insert("x-ghost-age-seconds", age.into());
+        }
+        response
+    }
 }
 
 #[tonic::async_trait]
@@ -277,7 +290,7 @@ impl AgentService for Service {
         if vm.status == "creating" {
             self.asked_while_creating.add_permits(1);
         }
-        Ok(Response::new(GetVmStatusResponse {
+        Ok(self.aged(GetVmStatusResponse {
             vm_id: vm.vm_id,
             name: vm.name,
             status: vm.status,
@@ -288,6 +301,7 @@ impl AgentService for Service {
             uptime_seconds: 3725,
             cpu_usage_percent: 12.5,
             ram_usage_percent: 50.25,
+            reason: vm.reason,
         }))
     }
 
@@ -308,6 +322,7 @@ impl AgentService for Service {
         let more = vms.len() > PAGE;
         vms.truncate(PAGE);
         let last = vms.last().filter(|_| more).map(|vm| vm.name.clone());
-        Ok(Response::new(ListVMsResponse { vms, next_page_token: last.unwrap_or_default() }))
+        drop(state);
+        Ok(self.aged(ListVMsResponse { vms, next_page_token: last.unwrap_or_default() }))
     }
 }

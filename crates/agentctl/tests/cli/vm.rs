@@ -83,6 +83,30 @@ fn list_is_a_table_for_people() {
 }
 
 #[test]
+fn why_a_vm_is_not_well_is_told_beside_it() {
+    let agent = FakeAgent::on_socket().with_vms(&["web-1", "web-2"]);
+    agent.state.lock().unwrap().vms.get_mut("web-1").unwrap().reason = "QEMU died\u{1b}[31m".into();
+    for verb in [&["vm", "list"][..], &["vm", "status", "web-1"]] {
+        let run = on_socket(&agent.socket(), verb);
+        assert!(run.stdout.contains("QEMU died\u{fffd}[31m"), "{run:?}");
+    }
+    let listed = on_socket(&agent.socket(), &["vm", "list", "-o", "json"]).json();
+    assert_eq!(listed[0]["reason"], "QEMU died\u{1b}[31m");
+    assert!(listed[1].get("reason").is_none(), "{listed}");
+}
+
+#[test]
+fn an_answer_from_memory_says_how_old_it_is_beside_it() {
+    let agent = FakeAgent::on_socket().with_vms(&["web-1"]);
+    agent.state.lock().unwrap().age = Some(75);
+    for verb in [&["vm", "list", "-o", "json"][..], &["vm", "status", "web-1", "-o", "json"]] {
+        let run = on_socket(&agent.socket(), verb);
+        assert_eq!(run.stderr, "as of 1 min 15 s ago: libvirt does not answer the agent\n");
+        assert!(!run.json().is_null());
+    }
+}
+
+#[test]
 fn list_can_be_narrowed_to_a_status() {
     let agent = FakeAgent::on_socket().with_vms(&["web-1", "web-2"]);
     on_socket(&agent.socket(), &["vm", "stop", "web-2"]);

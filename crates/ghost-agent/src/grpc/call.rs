@@ -3,7 +3,7 @@
 //! Invariant: a mutation runs in a tracked task, so that a client that hangs up abandons nothing
 //! and a shutdown can wait for it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ghost_core::domain::{AppError, ErrorKind};
 use tokio_util::task::TaskTracker;
@@ -14,6 +14,8 @@ use tracing::Instrument as _;
 use super::access::Caller;
 use super::status;
 
+/// How old an answer is, in the response's metadata.
+const AGE: &str = "x-ghost-age-seconds";
 /// Longest id that is taken from a caller.
 const ID_BYTES: usize = 128;
 
@@ -36,13 +38,18 @@ impl Call {
         (Self { rpc, request_id, began: Instant::now(), span }, request.into_inner())
     }
 
-    /// Answers from memory.
+    /// Answers from memory; `age` says how old that is while libvirt is away.
     pub(super) fn read<T>(
         self,
+        age: Option<Duration>,
         work: impl FnOnce() -> Result<T, AppError>,
     ) -> Result<Response<T>, Status> {
         let result = self.span.in_scope(work);
-        self.close(result)
+        let mut response = self.close(result)?;
+        if let Some(age) = age {
+            response.metadata_mut().insert(AGE, age.as_secs().into());
+        }
+        Ok(response)
     }
 
     /// Runs work that changes something to its end, whoever still listens.
@@ -79,7 +86,7 @@ impl Call {
     }
 }
 
-fn log(error: &AppError, took: std::time::Duration) {
+fn log(error: &AppError, took: Duration) {
     let (error_code, chain) = (error.code().as_str(), chain(error));
     let facts = error.context().iter().map(|(key, value)| format!("{key}={value}"));
     let facts = facts.collect::<Vec<_>>().join(", ");

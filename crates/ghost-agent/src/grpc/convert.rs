@@ -2,9 +2,8 @@
 
 use ghost_core::application::{CreatedVm, Page, PageRequest, StopMode};
 use ghost_core::domain::validation::Violations;
-use ghost_core::domain::{AppError, VmRef, VmRequest, VmStatus, VmView};
+use ghost_core::domain::{AppError, BootMoment, VmRef, VmRequest, VmStatus, VmView};
 use ghost_proto::agentpb;
-use jiff::Timestamp;
 
 pub(super) fn vm_request(message: agentpb::CreateVmRequest) -> VmRequest {
     VmRequest {
@@ -59,6 +58,7 @@ pub(super) fn page(page: Page) -> agentpb::ListVMsResponse {
         name: vm.record.name.to_string(),
         status: vm.status.as_str().to_owned(),
         ip_address: address(vm),
+        reason: vm.reason.clone().unwrap_or_default(),
     };
     agentpb::ListVMsResponse {
         vms: page.vms.iter().map(info).collect(),
@@ -66,7 +66,7 @@ pub(super) fn page(page: Page) -> agentpb::ListVMsResponse {
     }
 }
 
-pub(super) fn vm_status(vm: &VmView, now: Timestamp) -> agentpb::GetVmStatusResponse {
+pub(super) fn vm_status(vm: &VmView, now: BootMoment) -> agentpb::GetVmStatusResponse {
     let shape = vm.record.shape;
     agentpb::GetVmStatusResponse {
         vm_id: vm.record.id.to_string(),
@@ -76,23 +76,15 @@ pub(super) fn vm_status(vm: &VmView, now: Timestamp) -> agentpb::GetVmStatusResp
         ram_gb: saturating(shape.ram.get()),
         disk_gb: saturating(shape.disk.get()),
         ip_address: address(vm),
-        uptime_seconds: uptime(vm, now),
+        uptime_seconds: i64::try_from(vm.uptime(now).as_secs()).unwrap_or(i64::MAX),
         cpu_usage_percent: vm.cpu_percent,
         ram_usage_percent: vm.ram_percent,
+        reason: vm.reason.clone().unwrap_or_default(),
     }
 }
 
 fn address(vm: &VmView) -> String {
     vm.record.address.map(|a| a.to_string()).unwrap_or_default()
-}
-
-fn uptime(vm: &VmView, now: Timestamp) -> i64 {
-    match vm.status {
-        VmStatus::Running | VmStatus::Paused => {
-            vm.record.started_at.map_or(0, |at| now.duration_since(at).as_secs().max(0))
-        }
-        VmStatus::Creating | VmStatus::Stopped | VmStatus::Deleting | VmStatus::Error => 0,
-    }
 }
 
 fn saturating(n: u32) -> i32 {

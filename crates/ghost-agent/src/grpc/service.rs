@@ -1,9 +1,12 @@
 //! `agentpb.AgentService`: convert, run the use case, convert back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use ghost_core::application::{CreateVm, DeleteVm, ListVms, StartVm, StopVm, VmStatusQuery};
-use ghost_core::domain::{Catalog, VmSpec};
+use ghost_core::application::{
+    CreateVm, DeleteVm, ListVms, Registry, StartVm, StopVm, VmStatusQuery,
+};
+use ghost_core::domain::{BootMoment, Catalog, VmSpec};
 use ghost_core::ports::Clock;
 use ghost_proto::agentpb::agent_service_server::AgentService;
 use ghost_proto::agentpb::{
@@ -13,6 +16,7 @@ use ghost_proto::agentpb::{
 };
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 
 use super::call::Call;
 use super::convert;
@@ -21,7 +25,7 @@ type Reply<T> = Result<Response<T>, Status>;
 
 /// The use cases behind the API.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "each field is documented by its type")]
+#[expect(missing_docs, reason = "each field is documented by its type; `boot` is the host's, now")]
 pub struct AgentApi {
     pub create: Arc<CreateVm>,
     pub delete: Arc<DeleteVm>,
@@ -30,7 +34,9 @@ pub struct AgentApi {
     pub status: Arc<VmStatusQuery>,
     pub list: Arc<ListVms>,
     pub catalog: Arc<Catalog>,
+    pub cache: Arc<Registry>,
     pub clock: Arc<dyn Clock>,
+    pub boot: Uuid,
     pub tasks: TaskTracker,
 }
 
@@ -82,14 +88,23 @@ impl AgentService for AgentApi {
         request: Request<GetVmStatusRequest>,
     ) -> Reply<GetVmStatusResponse> {
         let (call, message) = Call::open("GetVMStatus", request);
-        call.read(|| {
+        call.read(self.age(), || {
             let vm = self.status.run(&convert::vm_ref(&message.vm_id)?)?;
-            Ok(convert::vm_status(&vm, self.clock.now()))
+            let now = BootMoment { boot: self.boot, elapsed: self.clock.since_boot() };
+            Ok(convert::vm_status(&vm, now))
         })
     }
 
     async fn list_v_ms(&self, request: Request<ListVMsRequest>) -> Reply<ListVMsResponse> {
         let (call, message) = Call::open("ListVMs", request);
-        call.read(|| Ok(convert::page(self.list.run(&convert::page_request(&message)?))))
+        call.read(self.age(), || {
+            Ok(convert::page(self.list.run(&convert::page_request(&message)?)))
+        })
+    }
+}
+
+impl AgentApi {
+    fn age(&self) -> Option<Duration> {
+        self.cache.age(self.clock.monotonic())
     }
 }

@@ -11,8 +11,8 @@ use super::registry::{Admitted, Outcome, Registry};
 use super::undo::Making;
 use super::wait::{Awaited, Fresh, LeaseWait};
 use crate::domain::{
-    AppError, BaseImage, Budget, Capacity, Desired, ErrorKind, FieldViolation, Gib, PowerState,
-    Sighting, Step, VmId, VmRecord, VmRef, VmSpec, VmStage, VmStatus, VmView,
+    AppError, BaseImage, Budget, Capacity, Change, Desired, ErrorKind, FieldViolation, Gib,
+    PowerState, Sighting, Step, VmId, VmRecord, VmRef, VmSpec, VmStage, VmStatus, VmView,
 };
 use crate::ports::{DomainSpec, Ports, SeedSpec};
 
@@ -65,8 +65,11 @@ impl CreateVm {
     /// took no address in time. In every case everything has been taken back, or the VM is left
     /// in status `deleting` and the error says so.
     pub async fn run(&self, spec: VmSpec) -> Result<CreatedVm, AppError> {
-        let budget = self.budget().await?;
         let record = VmRecord::creating(VmId::generate(), &spec, self.ports.clock.now());
+        if let Some((id, outcome)) = self.registry.made_by(&record)? {
+            return self.join(id, outcome).await;
+        }
+        let budget = self.budget().await?;
         let ticket = match self.registry.admit(record.clone(), &budget)? {
             Admitted::New(ticket) => ticket,
             Admitted::Same(id, outcome) => return self.join(id, outcome).await,
@@ -74,7 +77,7 @@ impl CreateVm {
         let mut making = Making::new(&self.ports, &self.registry, record);
         let result = match self.make(&spec, &mut making).await {
             Ok(created) => Ok(created),
-            Err(error) => Err(take_back(making, error).await),
+            Err(error) => Err(self.take_back(making, error).await),
         };
         ticket.announce(result.as_ref().map(|_| ()).map_err(|e| Arc::new(e.repeat())));
         result.map_err(|error| {
@@ -134,14 +137,17 @@ impl CreateVm {
         let (address, volumes) = (address?, volumes?);
         making.note(|record| record.address = Some(address));
         making.about_to(&[Step::Domain]).await?;
-        self.ports.hypervisor.define(&domain(spec, id, volumes, address)).await?;
+        let Volumes { disk, seed } = volumes;
+        let domain = DomainSpec { record: making.record().clone(), disk, seed, address };
+        self.ports.hypervisor.define(&domain).await?;
         self.ports.hypervisor.ensure_started(id).await?;
         self.registry.see(id, Sighting::Power(PowerState::Running));
-        let started_at = self.ports.clock.now();
-        making.note(|record| record.started_at = Some(started_at));
+        let started = self.ports.boot_moment().await?;
+        making.note(|record| record.started = Some(started));
         tracing::debug!(vm_id = %id, %address, "the guest was started; waiting for its lease");
         let failure = self.await_address(id).await?;
-        making.finish(VmStage::Ready { desired: Desired::Running, failure }).await?;
+        let stage = VmStage::Ready { desired: Desired::Running, change: Change::Done, failure };
+        making.finish(stage).await?;
         self.created(id)
     }
 
@@ -159,6 +165,18 @@ impl CreateVm {
         })?;
         let seed = self.ports.storage.store_seed(id, &seed).await?;
         Ok(Volumes { disk, seed })
+    }
+
+    async fn take_back(&self, making: Making<'_>, error: AppError) -> AppError {
+        let (id, name) = (making.record().id, making.record().name.clone());
+        match making.take_back().await {
+            Ok(()) => error,
+            Err(left) => {
+                tracing::error!(vm_name = %name, error = %left, "a failed create could not be taken back");
+                self.registry.problem(id, Some(left.to_string()));
+                error.remedy(format!("what is left of it goes with: agentctl vm delete {name}"))
+            }
+        }
     }
 
     /// Why the guest has no address, if it has none and the VM is to be kept all the same.
@@ -197,30 +215,6 @@ impl CreateVm {
 struct Volumes {
     disk: PathBuf,
     seed: PathBuf,
-}
-
-fn domain(spec: &VmSpec, id: VmId, volumes: Volumes, address: Ipv4Addr) -> DomainSpec {
-    DomainSpec {
-        id,
-        name: spec.name.clone(),
-        shape: spec.shape,
-        disk: volumes.disk,
-        seed: volumes.seed,
-        address,
-        template: spec.template.name.clone(),
-        metadata: spec.metadata.clone(),
-    }
-}
-
-async fn take_back(making: Making<'_>, error: AppError) -> AppError {
-    let name = making.record().name.clone();
-    match making.take_back().await {
-        Ok(()) => error,
-        Err(left) => {
-            tracing::error!(vm_name = %name, error = %left, "a failed create could not be taken back");
-            error.remedy(format!("what is left of it goes with: agentctl vm delete {name}"))
-        }
-    }
 }
 
 fn ensure_fits(image: &BaseImage, disk: Gib) -> Result<(), AppError> {

@@ -29,10 +29,10 @@ impl DeleteVm {
     pub async fn run(&self, vm: &VmRef) -> Result<(), AppError> {
         let (_operation, record) = self.registry.begin(vm)?;
         let deleting = VmRecord { stage: VmStage::Deleting, ..(*record).clone() };
-        self.ports.ledger.save(&deleting).await?;
-        self.registry.publish(Arc::new(deleting.clone()));
-        undo::remove(&self.ports, &self.registry, &deleting, &Step::ALL)
-            .await
-            .map_err(|error| error.with("vm_id", record.id).with("vm_name", &record.name))
+        undo::change(&self.ports, &self.registry, deleting.clone(), &record).await?;
+        undo::remove(&self.ports, &self.registry, &deleting, &Step::ALL).await.map_err(|error| {
+            self.registry.problem(record.id, Some(error.to_string()));
+            error.with("vm_id", record.id).with("vm_name", &record.name)
+        })
     }
 }

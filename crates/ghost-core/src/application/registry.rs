@@ -4,16 +4,21 @@
 //! await. Hence a name has one VM, a request makes one VM, and reserved + allocated <= total under
 //! any concurrency. Readers clone an `Arc` and wait for nobody.
 
+mod entry;
+
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+use tokio::sync::{OwnedMutexGuard, watch};
 
 use crate::domain::{
-    Allocation, AppError, Budget, ErrorKind, Observed, PowerState, Sighting, VmId, VmRecord, VmRef,
-    VmStatus, VmView,
+    Allocation, AppError, Budget, ErrorKind, Kept, Observed, PowerState, Sighting, VmId, VmRecord,
+    VmRef, VmView,
 };
+use entry::Entry;
+pub use entry::Known;
 
 /// How a create ended, for those who joined it.
 pub type Outcome = Option<Result<(), Arc<AppError>>>;
@@ -50,45 +55,18 @@ pub enum Admitted {
     Same(VmId, watch::Receiver<Outcome>),
 }
 
-#[derive(Debug)]
-struct Entry {
-    record: Arc<VmRecord>,
-    seen: Sighting,
-    sample: Option<Sample>,
-    view: watch::Sender<Arc<VmView>>,
-    lock: Arc<Mutex<()>>,
-    outcome: watch::Receiver<Outcome>,
+/// When libvirt last told all that it has.
+#[derive(Debug, Clone, Copy, Default)]
+struct Contact {
+    last: Duration,
+    lost: bool,
 }
 
-/// The last reading of a VM's counters.
+/// The moment before libvirt is asked for all that it has.
 #[derive(Debug, Clone, Copy)]
-struct Sample {
+pub struct Asked {
     at: Duration,
-    cpu_time: Duration,
-    cpu_percent: f32,
-    ram_percent: f32,
-}
-
-impl Entry {
-    fn new(record: Arc<VmRecord>, outcome: watch::Receiver<Outcome>) -> Self {
-        let view = watch::Sender::new(Arc::new(view_of(&record, &Sighting::Never, None)));
-        Self { record, seen: Sighting::Never, sample: None, view, lock: Arc::default(), outcome }
-    }
-
-    fn refresh(&self) {
-        // Told even if the view is the same: who waits for a sighting looks behind the view.
-        let view = view_of(&self.record, &self.seen, self.sample.as_ref());
-        self.view.send_replace(Arc::new(view));
-    }
-}
-
-fn view_of(record: &Arc<VmRecord>, seen: &Sighting, sample: Option<&Sample>) -> VmView {
-    VmView {
-        record: Arc::clone(record),
-        status: VmStatus::of(&record.stage, seen),
-        cpu_percent: sample.map_or(0.0, |s| s.cpu_percent),
-        ram_percent: sample.map_or(0.0, |s| s.ram_percent),
-    }
+    count: u64,
 }
 
 /// All VMs of the agent.
@@ -96,6 +74,10 @@ fn view_of(record: &Arc<VmRecord>, seen: &Sighting, sample: Option<&Sample>) -> 
 pub struct Registry {
     vms: RwLock<BTreeMap<VmId, Entry>>,
     ids: watch::Sender<Vec<VmId>>,
+    /// Of sightings, so that none is overwritten by an older one.
+    count: AtomicU64,
+    contact: Mutex<Contact>,
+    suspects: Mutex<BTreeMap<VmId, Duration>>,
 }
 
 impl Registry {
@@ -123,7 +105,20 @@ impl Registry {
         Ok(Admitted::New(Ticket { operation, outcome }))
     }
 
-    /// Takes in a VM that the ledger knows, at start-up.
+    /// The VM that the same request makes or has made, if there is one.
+    ///
+    /// # Errors
+    /// `CONFLICT` if the request id belongs to another VM.
+    pub fn made_by(
+        &self,
+        record: &VmRecord,
+    ) -> Result<Option<(VmId, watch::Receiver<Outcome>)>, AppError> {
+        let vms = self.read();
+        let same = find_same_request(&vms, record)?;
+        Ok(same.map(|entry| (entry.record.id, entry.outcome.clone())))
+    }
+
+    /// Takes in a VM that the ledger knows.
     pub fn adopt(&self, record: VmRecord) {
         let (_, outcome) = watch::channel(None);
         let mut vms = self.write();
@@ -157,9 +152,9 @@ impl Registry {
         views
     }
 
-    /// Returns once the VM's power is `wanted`, or the VM is gone.
-    pub async fn until_power(&self, id: VmId, wanted: &PowerState) {
-        self.until(id, |power| power == Some(wanted)).await;
+    /// Returns once the VM's power is as it is waited for, or the VM is gone.
+    pub async fn until_power(&self, id: VmId, reached: impl Fn(&PowerState) -> bool) {
+        self.until(id, |power| power.is_some_and(&reached)).await;
     }
 
     /// Returns once the VM is known not to run any more, or the VM is gone.
@@ -189,31 +184,101 @@ impl Registry {
 
     /// Takes in what libvirt says of a VM's domain.
     pub fn see(&self, id: VmId, seen: Sighting) {
-        self.change(id, |entry| {
-            if seen != Sighting::Power(PowerState::Running) {
-                entry.sample = None;
-            }
-            entry.seen = seen;
-        });
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        self.change(id, |entry| entry.see(seen, count));
     }
 
-    /// Takes in a full list of what libvirt has: VMs that are not in it have no domain.
-    pub fn resync(&self, observed: &[Observed]) {
+    /// To be called before libvirt is asked for a full list, `now` on the monotonic clock.
+    #[must_use]
+    pub fn asking(&self, now: Duration) -> Asked {
+        Asked { at: now, count: self.count.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// Takes in a full list of what libvirt has: VMs that are not in it have no domain. What was seen
+    /// of a VM since libvirt was asked is newer, and stays.
+    pub fn resync(&self, asked: Asked, observed: &[Observed]) {
+        *lock(&self.contact) = Contact { last: asked.at, lost: false };
         let ids: Vec<VmId> = self.read().keys().copied().collect();
         for id in ids {
             let found = observed.iter().find(|o| o.id == id);
-            self.see(id, found.map_or(Sighting::NoDomain, |o| Sighting::Power(o.power.clone())));
+            let seen = found.map_or(Sighting::NoDomain, |o| Sighting::Power(o.power.clone()));
+            self.change(id, |entry| {
+                if entry.seen_at <= asked.count {
+                    entry.see(seen, asked.count);
+                }
+            });
         }
+    }
+
+    /// Takes in what libvirt keeps of the definitions.
+    pub fn kept(&self, kept: &[Kept]) {
+        for one in kept {
+            self.change(one.id, |entry| entry.definition = one.definition);
+        }
+    }
+
+    /// Notes that libvirt can't be asked: what is known gets older from now on.
+    pub fn lost_contact(&self) {
+        lock(&self.contact).lost = true;
+    }
+
+    /// How old what readers see is, `now` on the monotonic clock; `None` while libvirt answers.
+    #[must_use]
+    pub fn age(&self, now: Duration) -> Option<Duration> {
+        let contact = *lock(&self.contact);
+        contact.lost.then(|| now.saturating_sub(contact.last))
+    }
+
+    /// All VMs, as the planning of what has to be done about them needs them.
+    #[must_use]
+    pub fn known(&self) -> Vec<Known> {
+        self.read().values().map(Entry::known).collect()
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn known_of(&self, id: VmId) -> Option<Known> {
+        self.read().get(&id).map(Entry::known)
+    }
+
+    /// Notes why what has to be done about a VM can't be done, or that it can. True if that is news.
+    pub fn problem(&self, id: VmId, problem: Option<String>) -> bool {
+        let mut news = false;
+        self.change(id, |entry| {
+            news = entry.problem != problem;
+            entry.problem = problem;
+        });
+        news
+    }
+
+    /// Notes that what was made for a VM that is gone may yet appear, and is to be looked for again
+    /// at `due` on the monotonic clock.
+    pub fn suspect(&self, id: VmId, due: Duration) {
+        lock(&self.suspects).insert(id, due);
+    }
+
+    /// Whether something of that VM, which is gone, may yet appear.
+    #[must_use]
+    pub fn suspects(&self, id: VmId) -> bool {
+        lock(&self.suspects).contains_key(&id)
+    }
+
+    /// Those that have to be looked for by `now`.
+    #[must_use]
+    pub fn due_suspects(&self, now: Duration) -> Vec<VmId> {
+        let suspects = lock(&self.suspects);
+        suspects.iter().filter(|(_, due)| **due <= now).map(|(id, _)| *id).collect()
+    }
+
+    /// Notes that nothing of that VM is left.
+    pub fn trust(&self, id: VmId) {
+        lock(&self.suspects).remove(&id);
     }
 
     /// Takes in counters read `at` that time of the monotonic clock.
     pub fn sampled(&self, at: Duration, observed: &[Observed]) {
         for one in observed {
-            self.change(one.id, |entry| {
-                if entry.seen.power() == Some(&PowerState::Running) {
-                    entry.sample = Some(next_sample(entry, at, one));
-                }
-            });
+            self.change(one.id, |entry| entry.sampled(at, one));
         }
     }
 
@@ -248,6 +313,10 @@ impl Registry {
     fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<VmId, Entry>> {
         self.vms.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn find<'a>(vms: &'a BTreeMap<VmId, Entry>, vm: &VmRef) -> Result<&'a Entry, AppError> {
@@ -302,33 +371,4 @@ fn name_taken(owner: &VmRecord) -> AppError {
     )
     .remedy("choose another name, or delete that VM first")
     .with("vm_id", owner.id)
-}
-
-fn next_sample(entry: &Entry, at: Duration, now: &Observed) -> Sample {
-    let shape = entry.record.shape;
-    let cpu_percent = entry.sample.map_or(0.0, |last| {
-        let passed = at.saturating_sub(last.at).as_secs_f32() * shape_f32(shape.vcpus);
-        let used = now.cpu_time.saturating_sub(last.cpu_time).as_secs_f32();
-        if passed > 0.0 { (100.0 * used / passed).clamp(0.0, 100.0) } else { last.cpu_percent }
-    });
-    Sample {
-        at,
-        cpu_time: now.cpu_time,
-        cpu_percent,
-        ram_percent: ram_percent(now, shape.ram.bytes().0),
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "at most 32")]
-fn shape_f32(vcpus: u32) -> f32 {
-    vcpus as f32
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    reason = "a percentage needs no more than seven digits"
-)]
-fn ram_percent(now: &Observed, total: u64) -> f32 {
-    now.ram_used.map_or(0.0, |used| (100.0 * used as f64 / total as f64).clamp(0.0, 100.0) as f32)
 }

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use super::limits::Limits;
 use super::registry::{Operation, Registry};
+use super::undo;
 use super::wait::{Awaited, Fresh, LeaseWait};
-use crate::domain::{AppError, Desired, ErrorKind, PowerState, Sighting, VmRecord, VmRef, VmStage};
+use crate::domain::{
+    AppError, Change, Desired, ErrorKind, PowerState, Sighting, VmName, VmRecord, VmRef, VmStage,
+};
 use crate::ports::Ports;
 
 /// A VM that runs.
@@ -38,36 +41,44 @@ impl StartVm {
     pub async fn run(&self, vm: &VmRef) -> Result<Started, AppError> {
         let (operation, record) = self.registry.begin(vm)?;
         let failure = ensure_ready(&record)?;
-        if self.registry.power(record.id) == Some(PowerState::Running) {
+        let seen = self.registry.power(record.id);
+        // What is only remembered, or only wanted, is not believed.
+        let known = self.registry.age(self.ports.clock.monotonic()).is_none();
+        if known && seen == Some(PowerState::Running) && is_settled(&record.stage) {
             return Ok(Started { note: failure });
         }
-        self.power_on(&record, operation)
+        self.power_on(&record, seen, operation)
             .await
             .map_err(|error| error.with("vm_id", record.id).with("vm_name", &record.name))
     }
 
-    async fn power_on(&self, record: &VmRecord, operation: Operation) -> Result<Started, AppError> {
-        let Ports { clock, network, ledger, hypervisor, .. } = &self.ports;
-        if let Some(PowerState::Paused(_)) = self.registry.power(record.id) {
-            // Its guest keeps the lease that it has: there is nothing to wait for.
-            hypervisor.ensure_started(record.id).await?;
-            self.registry.see(record.id, Sighting::Power(PowerState::Running));
-            return Ok(Started { note: None });
-        }
+    async fn power_on(
+        &self,
+        record: &VmRecord,
+        seen: Option<PowerState>,
+        operation: Operation,
+    ) -> Result<Started, AppError> {
+        let Ports { network, hypervisor, .. } = &self.ports;
         let fresh = Fresh::after(network.lease(record.id).await?);
-        let running = VmRecord {
-            stage: VmStage::Ready { desired: Desired::Running, failure: None },
-            started_at: Some(clock.now()),
+        let to = |change| VmRecord {
+            stage: VmStage::Ready { desired: Desired::Running, change, failure: None },
+            note: None,
             ..record.clone()
         };
-        ledger.save(&running).await?;
+        self.save(to(Change::UnderWay), record).await?;
         if let Err(error) = hypervisor.ensure_started(record.id).await {
-            // What was asked for did not happen; a later reconcile must not make it happen.
-            ledger.save(record).await?;
-            return Err(error);
+            return Err(undo::give_up(&self.ports, &self.registry, error, record).await);
         }
-        self.registry.publish(Arc::new(running));
         self.registry.see(record.id, Sighting::Power(PowerState::Running));
+        let started = match (&seen, record.started) {
+            (Some(PowerState::Paused(_)), Some(started)) => started,
+            _ => self.ports.boot_moment().await?,
+        };
+        self.save(VmRecord { started: Some(started), ..to(Change::Done) }, record).await?;
+        if let Some(PowerState::Running | PowerState::Paused(_)) = seen {
+            // Its guest keeps the lease that it has: there is nothing to wait for.
+            return Ok(Started { note: None });
+        }
         // The VM is what was asked for; who wants to stop it need not wait for its guest.
         drop(operation);
         let wait = LeaseWait { ports: &self.ports, registry: &self.registry, limits: &self.limits };
@@ -84,6 +95,22 @@ impl StartVm {
         };
         Ok(Started { note })
     }
+
+    async fn save(&self, record: VmRecord, former: &VmRecord) -> Result<(), AppError> {
+        undo::change(&self.ports, &self.registry, record, former).await
+    }
+}
+
+fn is_settled(stage: &VmStage) -> bool {
+    match stage {
+        VmStage::Ready { desired: Desired::Running, change: Change::Done, .. } => true,
+        VmStage::Ready { .. } | VmStage::Creating { .. } | VmStage::Deleting => false,
+    }
+}
+
+/// What its owner is told of a VM that went off.
+pub(super) fn start_again(cause: impl std::fmt::Display, name: &VmName) -> String {
+    format!("{cause}; start it again with: agentctl vm start {name}")
 }
 
 /// The failure that a kept VM was created with.

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use super::limits::Limits;
 use super::registry::Registry;
 use super::start_vm::ensure_ready;
+use super::undo;
 use super::wait::within;
-use crate::domain::{AppError, Desired, PowerState, Sighting, VmId, VmRecord, VmRef, VmStage};
+use crate::domain::{
+    AppError, Change, Desired, OffCause, PowerState, Sighting, VmId, VmRecord, VmRef, VmStage,
+};
 use crate::ports::Ports;
 
 /// How a VM is to be stopped.
@@ -43,24 +46,44 @@ impl StopVm {
     /// Powers the VM off.
     ///
     /// # Errors
-    /// `NOT_FOUND`, `CONFLICT` (busy, or being deleted), or what libvirt says.
+    /// `NOT_FOUND`, `CONFLICT` (busy, or being deleted), or what libvirt says; the VM shall be what it
+    /// was to be before, then.
     pub async fn run(&self, vm: &VmRef, mode: StopMode) -> Result<Stopped, AppError> {
         let (_operation, record) = self.registry.begin(vm)?;
         let failure = ensure_ready(&record)?;
-        let stopped = Arc::new(VmRecord {
-            stage: VmStage::Ready { desired: Desired::Stopped, failure },
+        let to = |change| VmRecord {
+            stage: VmStage::Ready { desired: Desired::Stopped, change, failure: failure.clone() },
+            note: None,
             ..(*record).clone()
-        });
-        self.ports.ledger.save(&stopped).await?;
-        self.registry.publish(stopped);
-        let note = self.power_off(record.id, mode).await;
-        note.map(|note| Stopped { note })
-            .map_err(|error| error.with("vm_id", record.id).with("vm_name", &record.name))
+        };
+        undo::change(&self.ports, &self.registry, to(Change::UnderWay), &record).await?;
+        let off = PowerOff { ports: &self.ports, registry: &self.registry, limits: &self.limits };
+        let stopped = match off.of(record.id, mode).await {
+            Ok(note) => undo::change(&self.ports, &self.registry, to(Change::Done), &record)
+                .await
+                .map(|()| Stopped { note }),
+            Err(error) => Err(undo::give_up(&self.ports, &self.registry, error, &record).await),
+        };
+        stopped.map_err(|error| error.with("vm_id", record.id).with("vm_name", &record.name))
     }
+}
 
-    async fn power_off(&self, id: VmId, mode: StopMode) -> Result<Option<String>, AppError> {
+/// Powers guests off. The caller has the VM's lock.
+#[derive(Debug)]
+pub(super) struct PowerOff<'a> {
+    pub(super) ports: &'a Ports,
+    pub(super) registry: &'a Registry,
+    pub(super) limits: &'a Limits,
+}
+
+impl PowerOff<'_> {
+    /// Gives a note if the guest did not power itself off.
+    pub(super) async fn of(&self, id: VmId, mode: StopMode) -> Result<Option<String>, AppError> {
         let note = match (mode, self.registry.power(id)) {
-            (_, Some(PowerState::Off | PowerState::Crashed)) => return Ok(None),
+            // Not only remembered: a start that was given up may yet take effect.
+            (_, Some(PowerState::Off(_) | PowerState::Crashed)) => {
+                return self.ports.hypervisor.ensure_off(id).await.map(|()| None);
+            }
             (StopMode::Force, _) => None,
             // A held guest can't hear the question.
             (StopMode::Graceful, Some(PowerState::Paused(why))) => {
@@ -69,7 +92,7 @@ impl StopVm {
             (StopMode::Graceful, Some(PowerState::Running) | None) => {
                 self.ports.hypervisor.ask_to_power_off(id).await?;
                 tracing::debug!(vm_id = %id, "asked the guest to power off");
-                let off = self.registry.until_power(id, &PowerState::Off);
+                let off = self.registry.until_power(id, PowerState::is_down);
                 match within(&*self.ports.clock, self.limits.stop_timeout, off).await {
                     Some(()) => return Ok(None),
                     None => Some(format!(
@@ -80,7 +103,7 @@ impl StopVm {
             }
         };
         self.ports.hypervisor.ensure_off(id).await?;
-        self.registry.see(id, Sighting::Power(PowerState::Off));
+        self.registry.see(id, Sighting::Power(PowerState::Off(OffCause::Cut)));
         Ok(note)
     }
 }

@@ -4,8 +4,9 @@
 
 use std::sync::Arc;
 
+use super::reconcile::DOUBT;
 use crate::application::Registry;
-use crate::domain::{AppError, Step, VmId, VmRecord, VmStage};
+use crate::domain::{AppError, ErrorKind, Step, VmId, VmRecord, VmStage};
 use crate::ports::Ports;
 
 /// Takes back `steps`, the newest (last) first.
@@ -40,6 +41,8 @@ pub async fn remove(
     };
     match removed.await {
         Ok(()) => {
+            // What was under way when a process died or libvirt went away may yet be done.
+            registry.suspect(record.id, ports.clock.monotonic() + DOUBT);
             registry.forget(record.id);
             Ok(())
         }
@@ -48,6 +51,44 @@ pub async fn remove(
             Err(error)
         }
     }
+}
+
+/// Records that a VM is being changed, before it is.
+///
+/// # Errors
+/// The ledger's. Its folder may hold the new record all the same, so the former one is put back as far as that
+/// is possible: what the caller is told has failed must not be done by the next process.
+pub async fn change(
+    ports: &Ports,
+    registry: &Registry,
+    record: VmRecord,
+    former: &VmRecord,
+) -> Result<(), AppError> {
+    if let Err(error) = ports.ledger.save(&record).await {
+        return Err(give_up(ports, registry, error, former).await);
+    }
+    registry.publish(Arc::new(record));
+    Ok(())
+}
+
+/// Records that a change did not happen, so that a later reconcile does not make it happen; unless the agent
+/// is shutting down: then the next one goes on with it.
+pub async fn give_up(
+    ports: &Ports,
+    registry: &Registry,
+    error: AppError,
+    former: &VmRecord,
+) -> AppError {
+    if error.kind() == ErrorKind::ShuttingDown {
+        return error;
+    }
+    match ports.ledger.save(former).await {
+        Ok(()) => registry.publish(Arc::new(former.clone())),
+        Err(unsaved) => {
+            tracing::error!(vm_name = %former.name, vm_id = %former.id, error = %unsaved, "cannot record that a change of this VM has failed; the next start of the agent may go on with it");
+        }
+    }
+    error
 }
 
 /// The record of a VM in the making, and what has to be taken back if it fails.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::limits::Limits;
 use super::registry::Registry;
-use crate::domain::{AppError, ErrorKind, PowerState, Sighting, VmId};
+use crate::domain::{AppError, ErrorKind, OffCause, PowerState, Sighting, VmId};
 use crate::ports::{Clock, Lease, Ports};
 
 /// What `work` gives, or `None` if it takes longer than `limit`; `work` is dropped then.
@@ -48,7 +48,8 @@ impl Fresh {
     fn accepts(self, lease: &Lease) -> bool {
         match self {
             Self::Any => true,
-            Self::RenewedSince(then) => lease.expires_at > then,
+            // Not "later": the wall clock may have been set back in between.
+            Self::RenewedSince(then) => lease.expires_at != then,
         }
     }
 }
@@ -102,7 +103,7 @@ impl LeaseWait<'_> {
                         self.registry.see(id, Sighting::Power(PowerState::Running));
                     }
                     Some(power) => return power,
-                    None => return PowerState::Off,
+                    None => return PowerState::Off(OffCause::Unknown),
                 },
                 Err(_) => self.ports.clock.sleep(self.limits.lease_poll).await,
             }
@@ -136,6 +137,8 @@ mod tests {
         let fresh = Fresh::after(Some(at(100)));
         assert!(!fresh.accepts(&at(100)));
         assert!(fresh.accepts(&at(101)));
+        // The wall clock was set back.
+        assert!(fresh.accepts(&at(50)));
         assert!(Fresh::after(None).accepts(&at(1)));
     }
 

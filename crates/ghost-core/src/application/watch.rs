@@ -2,17 +2,18 @@
 //! what an event did not tell, and unfinished work is taken up again after each (re)connection and
 //! every minute.
 //!
-//! Invariant: events are never left unread while something is removed; following and acting are
-//! two futures.
+//! Invariant: events are never left unread while something is removed, or while libvirt lets a question
+//! wait; following, asking and acting are three futures.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, join, select};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, watch};
 
+use super::limits::Limits;
 use super::reconcile::Reconcile;
 use super::registry::Registry;
 use super::wait::within;
@@ -35,76 +36,126 @@ struct Follower {
     registry: Arc<Registry>,
     reconcile: Reconcile,
     sample_every: Duration,
+    /// Everything has to be looked at anew.
+    stale: Notify,
     work: Notify,
+    passed: watch::Sender<bool>,
 }
 
 impl Watcher {
     /// Subscribes at once, so that nothing that happens from now on is missed.
     #[must_use]
-    pub fn new(ports: Ports, registry: Arc<Registry>, sample_every: Duration) -> Self {
-        let reconcile = Reconcile::new(ports.clone(), Arc::clone(&registry));
+    pub fn new(
+        ports: Ports,
+        registry: Arc<Registry>,
+        limits: Limits,
+        sample_every: Duration,
+    ) -> Self {
+        let reconcile = Reconcile::new(ports.clone(), Arc::clone(&registry), limits);
         let events = ports.events.subscribe();
-        let follower = Follower { ports, registry, reconcile, sample_every, work: Notify::new() };
+        let (stale, work) = (Notify::new(), Notify::new());
+        let passed = watch::Sender::new(false);
+        let follower = Follower { ports, registry, reconcile, sample_every, stale, work, passed };
         Self { follower, events }
     }
 
-    /// Follows until there are no more events.
-    pub async fn run(mut self) {
+    /// True once everything was looked at and acted on for the first time, or libvirt could not be
+    /// asked.
+    #[must_use]
+    pub fn first_pass(&self) -> watch::Receiver<bool> {
+        self.follower.passed.subscribe()
+    }
+
+    /// Follows until there are no more events, and acts until `closing`: what is under way then is
+    /// resumed by the next process.
+    pub async fn run(mut self, closing: impl Future<Output = ()>) {
         let following = pin!(self.follower.follow(&mut self.events));
-        match select(following, pin!(self.follower.act())).await {
-            Either::Left(((), _)) | Either::Right(((), _)) => {}
+        let (acting, closing) = (pin!(self.follower.act()), pin!(closing));
+        let working = pin!(join(self.follower.ask(), select(acting, closing)));
+        match select(following, working).await {
+            Either::Left(_) | Either::Right(_) => {}
         }
     }
 }
 
+/// How the last comparison of the ledger with libvirt went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looked {
+    Well,
+    /// It is to be done again, instead of the next sample.
+    Failed,
+}
+
 impl Follower {
     async fn follow(&self, events: &mut broadcast::Receiver<HypervisorEvent>) {
-        self.look().await;
-        let mut due = self.ports.clock.monotonic() + self.sample_every;
         loop {
-            let left = due.saturating_sub(self.ports.clock.monotonic());
-            match within(&*self.ports.clock, left, events.recv()).await {
-                Some(Ok(event)) => self.take_in(event).await,
-                Some(Err(RecvError::Lagged(missed))) => {
+            match events.recv().await {
+                Ok(event) => self.take_in(event),
+                Err(RecvError::Lagged(missed)) => {
                     tracing::warn!(missed, "libvirt's events came faster than they were read");
-                    self.look().await;
+                    self.stale.notify_one();
                 }
-                Some(Err(RecvError::Closed)) => return,
-                None => {
-                    // The events report it when libvirt is away; a sample has nothing to add.
-                    drop(self.sample().await);
-                    due = self.ports.clock.monotonic() + self.sample_every;
-                }
+                Err(RecvError::Closed) => return,
             }
         }
     }
 
-    async fn take_in(&self, event: HypervisorEvent) {
+    fn take_in(&self, event: HypervisorEvent) {
         match event {
             HypervisorEvent::Power(id, power) => {
                 tracing::debug!(vm_id = %id, %power, "power changed");
                 self.registry.see(id, Sighting::Power(power));
             }
-            HypervisorEvent::Undefined(id) => self.registry.see(id, Sighting::NoDomain),
-            HypervisorEvent::Connected => self.look().await,
+            // A domain that runs goes on without its definition, so what is left of it has to be seen.
+            HypervisorEvent::Undefined(_) | HypervisorEvent::Connected => self.stale.notify_one(),
             HypervisorEvent::Disconnected(why) => {
+                self.registry.lost_contact();
                 tracing::warn!(why, "lost libvirt; guests are not affected, reconnecting");
             }
         }
     }
 
-    async fn look(&self) {
+    async fn ask(&self) {
+        let mut looked = self.look().await;
+        let mut due = self.ports.clock.monotonic() + self.sample_every;
+        loop {
+            let left = due.saturating_sub(self.ports.clock.monotonic());
+            if within(&*self.ports.clock, left, self.stale.notified()).await.is_some() {
+                looked = self.look().await;
+                continue;
+            }
+            match looked {
+                Looked::Failed => looked = self.look().await,
+                // The events report it when libvirt is away; a sample has nothing to add.
+                Looked::Well => drop(self.sample().await),
+            }
+            due = self.ports.clock.monotonic() + self.sample_every;
+        }
+    }
+
+    async fn look(&self) -> Looked {
+        let away = self.registry.age(self.ports.clock.monotonic());
         match self.reconcile.look().await {
-            Ok(()) => self.work.notify_one(),
+            Ok(()) => {
+                if let Some(away) = away {
+                    tracing::info!(?away, "libvirt is back");
+                }
+                self.work.notify_one();
+                Looked::Well
+            }
             Err(error) => {
-                tracing::warn!(error = %error, "cannot compare the ledger with libvirt now; will do so when it is back");
+                self.passed.send_replace(true);
+                tracing::warn!(error = %error, "cannot compare the ledger with libvirt now; will try again in some seconds");
+                Looked::Failed
             }
         }
     }
 
     async fn sample(&self) -> Result<(), AppError> {
-        let observed = self.ports.hypervisor.observe().await?;
-        self.registry.resync(&observed);
+        let asking = self.registry.asking(self.ports.clock.monotonic());
+        let observed = self.ports.hypervisor.observe().await;
+        let observed = observed.inspect_err(|_| self.registry.lost_contact())?;
+        self.registry.resync(asking, &observed);
         self.registry.sampled(self.ports.clock.monotonic(), &observed);
         Ok(())
     }
@@ -113,6 +164,7 @@ impl Follower {
         loop {
             within(&*self.ports.clock, ACT_EVERY, self.work.notified()).await;
             self.reconcile.act_on_all().await;
+            self.passed.send_replace(true);
         }
     }
 }

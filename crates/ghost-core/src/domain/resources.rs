@@ -19,6 +19,9 @@ pub struct Bytes(pub u64);
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let gib = Gib::in_bytes(*self);
+        if (1..Gib::BYTES / 10).contains(&self.0) {
+            return write!(f, "{} MiB", self.0.div_ceil(1 << 20));
+        }
         if self.0.is_multiple_of(Gib::BYTES) {
             write!(f, "{gib} GiB")
         } else {

@@ -2,6 +2,8 @@
 
 use async_trait::async_trait;
 
+use uuid::Uuid;
+
 use super::PortResult;
 use crate::domain::Bytes;
 
@@ -12,11 +14,13 @@ pub struct HostFacts {
     pub cpus: u32,
     /// Physical memory.
     pub ram: Bytes,
+    /// Which boot of the host this is.
+    pub boot: Uuid,
 }
 
 /// The host itself.
 #[async_trait]
 pub trait Host: std::fmt::Debug + Send + Sync {
-    /// Its CPUs and memory.
+    /// Its CPUs, its memory, its boot.
     async fn facts(&self) -> PortResult<HostFacts>;
 }

@@ -6,27 +6,19 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 
 use super::PortResult;
-use crate::domain::{Metadata, Observed, TemplateName, VmId, VmName, VmShape};
+use crate::domain::{Kept, Observed, VmId, VmRecord};
 
 /// Everything that a domain is made of.
 #[derive(Debug, Clone)]
 pub struct DomainSpec {
-    /// The domain's UUID.
-    pub id: VmId,
-    /// The VM's name; the domain's own name is derived from it and from the id.
-    pub name: VmName,
-    /// CPUs and memory.
-    pub shape: VmShape,
+    /// Whose domain it is. Kept in the domain's metadata, from which a lost record is made anew.
+    pub record: VmRecord,
     /// Absolute path of the overlay, qcow2.
     pub disk: PathBuf,
     /// Absolute path of the seed, raw.
     pub seed: PathBuf,
     /// The only address that the guest may use.
     pub address: Ipv4Addr,
-    /// What the disk is a copy of.
-    pub template: TemplateName,
-    /// The caller's labels, kept in the domain's metadata.
-    pub metadata: Metadata,
 }
 
 /// The hypervisor. It answers only about domains that the agent made, and changes no others.
@@ -50,6 +42,9 @@ pub trait Hypervisor: std::fmt::Debug + Send + Sync {
 
     /// All domains of the agent, in one call that never waits for a busy domain.
     async fn observe(&self) -> PortResult<Vec<Observed>>;
+
+    /// What libvirt keeps of all domains of this agent: not of those that another one made.
+    async fn kept(&self) -> PortResult<Vec<Kept>>;
 
     /// The last lines of the guest's serial console, at most `lines`; empty if there is none.
     async fn console_tail(&self, id: VmId, lines: usize) -> PortResult<String>;

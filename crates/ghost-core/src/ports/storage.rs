@@ -16,6 +16,15 @@ pub struct PoolSpace {
     pub free: Bytes,
 }
 
+/// The volumes that a VM has; absolute paths.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FoundVolumes {
+    /// Its overlay.
+    pub disk: Option<PathBuf>,
+    /// Its seed.
+    pub seed: Option<PathBuf>,
+}
+
 /// The storage pool.
 #[async_trait]
 pub trait Storage: std::fmt::Debug + Send + Sync {
@@ -31,6 +40,9 @@ pub trait Storage: std::fmt::Debug + Send + Sync {
 
     /// Removes the VM's seed; nothing if there is none.
     async fn ensure_no_seed(&self, id: VmId) -> PortResult<()>;
+
+    /// Where the VM's volumes are, as far as there are any.
+    async fn find(&self, id: VmId) -> PortResult<FoundVolumes>;
 
     /// How large the pool is, and how full.
     async fn space(&self) -> PortResult<PoolSpace>;

@@ -44,6 +44,10 @@ impl Clock for FakeClock {
         self.began.elapsed()
     }
 
+    fn since_boot(&self) -> Duration {
+        self.began.elapsed()
+    }
+
     async fn sleep(&self, time: Duration) {
         tokio::time::sleep(time).await;
     }

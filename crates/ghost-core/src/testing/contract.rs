@@ -4,8 +4,10 @@
 
 use std::time::Duration;
 
-use crate::domain::{BaseImage, Gib, PowerState, VmId};
-use crate::ports::{DomainSpec, Events, Hypervisor, HypervisorEvent, Network, Storage};
+use crate::domain::{BaseImage, Definition, Gib, OffCause, PowerState, VmId};
+use crate::ports::{
+    DomainSpec, Events, FoundVolumes, Hypervisor, HypervisorEvent, Network, Storage,
+};
 
 /// Longest wait for an event; far above what any driver needs.
 const EVENT_LIMIT: Duration = Duration::from_secs(30);
@@ -19,25 +21,30 @@ pub async fn a_domain_lives_and_every_step_may_be_repeated(
     let mut told = events.subscribe();
     hypervisor.define(spec).await.unwrap();
     hypervisor.define(spec).await.unwrap();
-    assert_eq!(power(hypervisor, spec.id).await, Some(PowerState::Off));
+    assert_eq!(power(hypervisor, spec.record.id).await, Some(PowerState::Off(OffCause::Unknown)));
 
     for _ in 0..2 {
-        hypervisor.ensure_started(spec.id).await.unwrap();
-        assert_eq!(power(hypervisor, spec.id).await, Some(PowerState::Running));
+        hypervisor.ensure_started(spec.record.id).await.unwrap();
+        assert_eq!(power(hypervisor, spec.record.id).await, Some(PowerState::Running));
     }
-    until(&mut told, HypervisorEvent::Power(spec.id, PowerState::Running)).await;
+    until(&mut told, HypervisorEvent::Power(spec.record.id, PowerState::Running)).await;
 
     for _ in 0..2 {
-        hypervisor.ensure_off(spec.id).await.unwrap();
-        assert_eq!(power(hypervisor, spec.id).await, Some(PowerState::Off));
+        hypervisor.ensure_off(spec.record.id).await.unwrap();
+        assert_eq!(power(hypervisor, spec.record.id).await, Some(PowerState::Off(OffCause::Cut)));
     }
-    until(&mut told, HypervisorEvent::Power(spec.id, PowerState::Off)).await;
+    until(&mut told, HypervisorEvent::Power(spec.record.id, PowerState::Off(OffCause::Cut))).await;
+
+    let kept = hypervisor.kept().await.unwrap();
+    let kept = kept.into_iter().find(|one| one.id == spec.record.id).unwrap();
+    assert_eq!(kept.record.as_ref(), Some(&spec.record));
+    assert_eq!(kept.definition, Definition::Persistent);
 
     for _ in 0..2 {
-        hypervisor.ensure_undefined(spec.id).await.unwrap();
-        assert_eq!(power(hypervisor, spec.id).await, None);
+        hypervisor.ensure_undefined(spec.record.id).await.unwrap();
+        assert_eq!(power(hypervisor, spec.record.id).await, None);
     }
-    until(&mut told, HypervisorEvent::Undefined(spec.id)).await;
+    until(&mut told, HypervisorEvent::Undefined(spec.record.id)).await;
 }
 
 /// Removing the definition of a running domain powers it off first.
@@ -46,9 +53,9 @@ pub async fn a_running_domain_can_be_removed_in_one_step(
     spec: &DomainSpec,
 ) {
     hypervisor.define(spec).await.unwrap();
-    hypervisor.ensure_started(spec.id).await.unwrap();
-    hypervisor.ensure_undefined(spec.id).await.unwrap();
-    assert_eq!(power(hypervisor, spec.id).await, None);
+    hypervisor.ensure_started(spec.record.id).await.unwrap();
+    hypervisor.ensure_undefined(spec.record.id).await.unwrap();
+    assert_eq!(power(hypervisor, spec.record.id).await, None);
 }
 
 /// A VM keeps its one address, two VMs have two, and what is given back is free.
@@ -75,10 +82,13 @@ pub async fn volumes_are_made_and_removed_idempotently(storage: &dyn Storage, ba
     let seed = storage.store_seed(id, &[7; 4096]).await.unwrap();
     assert!(seed.is_absolute() && seed != disk);
     assert!(storage.space().await.unwrap().total.0 > 0);
+    let found = FoundVolumes { disk: Some(disk), seed: Some(seed) };
+    assert_eq!(storage.find(id).await.unwrap(), found);
     for _ in 0..2 {
         storage.ensure_no_seed(id).await.unwrap();
         storage.ensure_no_overlay(id).await.unwrap();
     }
+    assert_eq!(storage.find(id).await.unwrap(), FoundVolumes::default());
 }
 
 async fn power(hypervisor: &dyn Hypervisor, id: VmId) -> Option<PowerState> {

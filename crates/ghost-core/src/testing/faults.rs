@@ -1,6 +1,7 @@
 //! Failing at step n: each call of a port counts as a step, in the order in which they come.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::domain::{AppError, ErrorKind};
 
@@ -19,6 +20,8 @@ struct Plan {
     fail: Option<(usize, FaultMoment)>,
     dead_from: Option<usize>,
     paused_at: Option<&'static str>,
+    pace: Option<fastrand::Rng>,
+    lingers: Option<(&'static str, Duration)>,
 }
 
 /// Which calls were made, and which is to fail.
@@ -41,6 +44,17 @@ impl Faults {
     pub fn dead_from(&self, n: usize) {
         let mut plan = self.plan();
         plan.dead_from = Some(plan.calls.len() + n);
+    }
+
+    /// Lets each call from now on take some of the clock's milliseconds, 0 to 20, by `seed`: so that what
+    /// goes on at once is interleaved, and always in the same way.
+    pub fn interleave(&self, seed: u64) {
+        self.plan().pace = Some(fastrand::Rng::with_seed(seed));
+    }
+
+    /// Lets the answers of calls of that name take some time: what they say is old when it comes.
+    pub fn linger(&self, call: &'static str, time: Duration) {
+        self.plan().lingers = Some((call, time));
     }
 
     /// Nothing fails any more.
@@ -98,6 +112,10 @@ impl Faults {
             plan.calls.len() - 1
         };
         self.called.notify_waiters();
+        let pace = self.plan().pace.as_mut().map(|pace| pace.u64(0..20));
+        if let Some(pace) = pace {
+            tokio::time::sleep(Duration::from_millis(pace)).await;
+        }
         while self.plan().paused_at == Some(name) {
             let resumed = self.resumed.notified();
             self.reached.notify_one();
@@ -117,6 +135,10 @@ impl Faults {
             return Err(failure());
         }
         let done = work()?;
+        let lingers = self.plan().lingers.filter(|(call, _)| *call == name);
+        if let Some((_, time)) = lingers {
+            tokio::time::sleep(time).await;
+        }
         if fail == Some((n, FaultMoment::After)) { Err(failure()) } else { Ok(done) }
     }
 

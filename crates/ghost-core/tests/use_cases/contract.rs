@@ -1,8 +1,8 @@
 //! The fakes keep the contract that the real adapters keep.
 
-use ghost_core::domain::{BaseImage, Bytes, Gib, VmId, VmShape};
+use ghost_core::domain::{BaseImage, Bytes, Gib, VmId, VmRecord};
 use ghost_core::ports::DomainSpec;
-use ghost_core::testing::{World, contract};
+use ghost_core::testing::{World, contract, samples};
 
 fn base() -> BaseImage {
     BaseImage {
@@ -14,18 +14,15 @@ fn base() -> BaseImage {
 
 /// A domain whose volumes exist, as the fake demands.
 async fn domain(world: &World) -> DomainSpec {
-    use ghost_core::ports::{Network, Storage};
-    let (id, name) = (VmId::generate(), "contract".parse().unwrap());
-    let gib = |n| Gib::within(1..=1000, n).unwrap();
+    use ghost_core::ports::{Clock, Network, Storage};
+    let spec = samples::spec("contract");
+    let record = VmRecord::creating(VmId::generate(), &spec, world.clock.now());
+    let id = record.id;
     DomainSpec {
-        id,
-        shape: VmShape { vcpus: 1, ram: gib(1), disk: gib(10) },
-        disk: world.create_overlay(id, &base(), gib(10)).await.unwrap(),
+        disk: world.create_overlay(id, &base(), spec.shape.disk).await.unwrap(),
         seed: world.store_seed(id, b"seed").await.unwrap(),
-        address: world.assign_address(id, &name).await.unwrap(),
-        name,
-        template: "debian-12".parse().unwrap(),
-        metadata: Default::default(),
+        address: world.assign_address(id, &record.name).await.unwrap(),
+        record,
     }
 }
 

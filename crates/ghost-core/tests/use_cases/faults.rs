@@ -8,6 +8,8 @@ use ghost_core::testing::{FaultMoment, World};
 const STEPS: usize = 60;
 const MOMENTS: [FaultMoment; 2] = [FaultMoment::Before, FaultMoment::After];
 
+/// Fault: any call of a create fails, before or after it was done. Promise: 1. Result: the caller is told, and
+/// nothing is left.
 #[tokio::test(start_paused = true)]
 async fn a_create_that_fails_at_any_step_leaves_nothing() {
     for moment in MOMENTS {
@@ -28,6 +30,8 @@ async fn a_create_that_fails_at_any_step_leaves_nothing() {
     }
 }
 
+/// Fault: a create fails, and all that would take it back. Promise: 1. Result: the VM stays known as `deleting`; a
+/// delete, or a later reconcile, leaves nothing.
 #[tokio::test(start_paused = true)]
 async fn a_create_whose_undo_fails_too_is_removed_by_a_later_delete_or_reconcile() {
     for step in 0..STEPS {
@@ -52,6 +56,7 @@ async fn a_create_whose_undo_fails_too_is_removed_by_a_later_delete_or_reconcile
     panic!("the create never ended");
 }
 
+/// Fault: the agent dies at any call of a create. Promise: 1. Result: its successor leaves nothing.
 #[tokio::test(start_paused = true)]
 async fn a_process_that_dies_at_any_step_of_a_create_leaves_nothing_to_its_successor() {
     let steps = {
@@ -72,6 +77,7 @@ async fn a_process_that_dies_at_any_step_of_a_create_leaves_nothing_to_its_succe
     }
 }
 
+/// Fault: any call of a delete fails, before or after it was done. Promise: 1. Result: repeated, it converges.
 #[tokio::test(start_paused = true)]
 async fn a_delete_that_fails_at_any_step_converges_when_repeated() {
     for moment in MOMENTS {
@@ -93,6 +99,8 @@ async fn a_delete_that_fails_at_any_step_converges_when_repeated() {
     }
 }
 
+/// Fault: any call of a start fails, before or after it was done. Promise: 1, 10. Result: the caller is told; repeated,
+/// it succeeds.
 #[tokio::test(start_paused = true)]
 async fn a_start_that_fails_at_any_step_can_be_repeated_and_is_not_half_recorded() {
     for moment in MOMENTS {
@@ -115,6 +123,8 @@ async fn a_start_that_fails_at_any_step_can_be_repeated_and_is_not_half_recorded
     }
 }
 
+/// Fault: any call of a stop fails, before or after it was done. Promise: 1, 10. Result: the caller is told; repeated,
+/// it succeeds.
 #[tokio::test(start_paused = true)]
 async fn a_stop_that_fails_at_any_step_can_be_repeated() {
     for mode in [StopMode::Graceful, StopMode::Force] {

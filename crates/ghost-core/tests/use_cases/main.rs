@@ -3,5 +3,8 @@
 
 mod contract;
 mod faults;
+mod interleaved;
+mod reconcile;
 mod rig;
+mod sequences;
 mod vm_life;

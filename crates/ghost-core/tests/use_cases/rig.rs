@@ -20,6 +20,7 @@ pub(crate) struct Rig {
     pub(crate) status: VmStatusQuery,
     pub(crate) list: ListVms,
     pub(crate) reconcile: Reconcile,
+    limits: Limits,
 }
 
 impl Rig {
@@ -43,7 +44,8 @@ impl Rig {
             stop: StopVm::new(p(), r(), limits),
             status: VmStatusQuery::new(r()),
             list: ListVms::new(r()),
-            reconcile: Reconcile::new(p(), r()),
+            reconcile: Reconcile::new(p(), r(), limits),
+            limits,
             registry: r(),
             world,
         }
@@ -51,10 +53,10 @@ impl Rig {
 
     /// Follows events in the background, as the daemon does.
     pub(crate) fn watch(&self) -> tokio::task::JoinHandle<()> {
-        let watcher =
-            Watcher::new(self.world.ports(), Arc::clone(&self.registry), Duration::from_secs(5));
+        let (ports, registry) = (self.world.ports(), Arc::clone(&self.registry));
+        let watcher = Watcher::new(ports, registry, self.limits, Duration::from_secs(5));
         #[expect(clippy::disallowed_methods, reason = "a test's task ends with its runtime")]
-        tokio::spawn(watcher.run())
+        tokio::spawn(watcher.run(std::future::pending()))
     }
 
     pub(crate) async fn vm(&self, name: &str) -> Result<CreatedVm, AppError> {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use crate::rig::{Rig, by_name};
 use ghost_core::application::{Limits, OnAddressTimeout, PageRequest, StopMode};
-use ghost_core::domain::{Bytes, ErrorKind, Gib, PowerState, Sighting, VmRef, VmStatus};
+use ghost_core::domain::{Bytes, ErrorKind, Gib, OffCause, PowerState, Sighting, VmRef, VmStatus};
 use ghost_core::ports::{Clock as _, HostFacts};
 use ghost_core::testing::{Guest, samples};
+use uuid::Uuid;
 
 #[tokio::test(start_paused = true)]
 async fn a_created_vm_runs_at_its_address() {
@@ -71,7 +72,7 @@ async fn a_held_guest_is_cut_off_at_once_because_it_cannot_hear() {
     let _watch = rig.watch();
     let id = rig.vm("web").await.unwrap().id;
     rig.world.pause(id, "I/O error");
-    rig.registry.until_power(id, &PowerState::Paused("I/O error")).await;
+    rig.registry.until_power(id, |power| *power == PowerState::Paused("I/O error")).await;
     assert_eq!(rig.status_of("web"), Some("paused"));
     let stopped = rig.stop.run(&by_name("web"), StopMode::Graceful).await.unwrap();
     assert!(stopped.note.unwrap().contains("I/O error"));
@@ -135,7 +136,7 @@ async fn a_stale_sighting_does_not_undo_a_guest_that_boots() {
     let stale = async {
         rig.world.faults.until_called("lease").await;
         let id = rig.status.run(&by_name("web")).unwrap().record.id;
-        rig.registry.see(id, Sighting::Power(PowerState::Off));
+        rig.registry.see(id, Sighting::Power(PowerState::Off(OffCause::Guest)));
     };
     futures_util::future::join(create, stale).await.0.unwrap();
     assert_eq!(rig.status_of("web"), Some("running"));
@@ -236,7 +237,7 @@ async fn starting_a_held_vm_lets_it_go_on_at_once() {
     let _watch = rig.watch();
     let id = rig.vm("web").await.unwrap().id;
     rig.world.pause(id, "I/O error");
-    rig.registry.until_power(id, &PowerState::Paused("I/O error")).await;
+    rig.registry.until_power(id, |power| *power == PowerState::Paused("I/O error")).await;
     let before = tokio::time::Instant::now();
     assert_eq!(rig.start.run(&by_name("web")).await.unwrap().note, None);
     assert_eq!((before.elapsed().as_secs(), rig.status_of("web")), (0, Some("running")));
@@ -260,7 +261,7 @@ async fn those_who_joined_a_failed_create_are_told_why() {
 #[tokio::test(start_paused = true)]
 async fn twenty_creates_with_room_for_ten_make_exactly_ten() {
     let rig = Rig::new();
-    rig.world.has(HostFacts { cpus: 10, ram: Bytes(256 * Gib::BYTES) });
+    rig.world.has(HostFacts { cpus: 10, ram: Bytes(256 * Gib::BYTES), boot: Uuid::from_u128(1) });
     let names: Vec<String> = (0..20).map(|i| format!("vm-{i}")).collect();
     let all = futures_util::future::join_all(names.iter().map(|name| rig.vm(name))).await;
     assert_eq!(all.iter().filter(|r| r.is_ok()).count(), 10);

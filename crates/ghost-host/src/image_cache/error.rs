@@ -137,7 +137,7 @@ impl ImageError {
 pub(super) fn public(error: &Arc<ImageError>, template: &Template) -> AppError {
     let message = format!("template {}: {error}", template.name);
     let app = match (error.kind(), error.as_ref()) {
-        (_, ImageError::Disk(disk)) if disk.is_out_of_space() => {
+        (_, ImageError::Disk(disk)) if disk.takes_no_more() => {
             return AppError::new(ErrorKind::ResourceLimit, message).because(Arc::clone(error));
         }
         // DiskError's text has its own remedy.

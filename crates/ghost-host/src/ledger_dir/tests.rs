@@ -39,7 +39,7 @@ async fn what_was_saved_last_is_loaded_by_the_next_agent() {
     let (dir, ledger) = ledger();
     let mut record = record();
     ledger.save(&record).await.unwrap();
-    record.stage = VmStage::Ready { desired: Desired::Running, failure: None };
+    record.stage = VmStage::settled(Desired::Running);
     ledger.save(&record).await.unwrap();
     drop(ledger);
     let next = LedgerDir::open(&dir.path().join("state")).unwrap();

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use ghost_core::domain::MacAddr;
 use ghost_core::ports::DomainSpec;
 
 use super::{DirectIo, Files, NWFILTER, Platform};
@@ -38,6 +37,9 @@ fn target(dev: &str) -> Element {
 fn disk(overlay: &Path, files: Files<'_>) -> Element {
     let driver =
         Element::new("driver").attr("name", "qemu").attr("type", "qcow2").attr("discard", "unmap");
+    // An error of the host's holds the guest until it is cured: told of it, the guest would damage its
+    // file system, or go on read-only.
+    let driver = driver.attr("error_policy", "stop").attr("rerror_policy", "stop");
     let driver = match files.direct {
         DirectIo::Known => driver.attr("cache", "none"),
         DirectIo::Unknown => driver,
@@ -71,7 +73,7 @@ fn interface(spec: &DomainSpec, network: &str) -> Element {
     let address = Element::new("parameter").attr("name", "IP").attr("value", spec.address);
     Element::new("interface")
         .attr("type", "network")
-        .child(Element::new("mac").attr("address", MacAddr::of(spec.id)))
+        .child(Element::new("mac").attr("address", spec.record.mac()))
         .child(Element::new("source").attr("network", network))
         .child(Element::new("model").attr("type", "virtio"))
         .child(Element::new("filterref").attr("filter", NWFILTER).child(address))

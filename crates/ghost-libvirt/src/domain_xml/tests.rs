@@ -1,23 +1,27 @@
 use std::collections::BTreeMap;
 
 use ghost_core::domain::validation::Violations;
-use ghost_core::domain::{Gib, Metadata, VmShape};
+use ghost_core::domain::{Gib, Metadata, VmRecord, VmShape, VmSpec};
+use ghost_core::testing::samples;
 use proptest::prelude::*;
 use roxmltree::{Document, Node};
 
 use super::*;
 use crate::mark::NAMESPACE;
 
+/// The record of a small VM that is just being made.
+pub(crate) fn record_of(id: VmId) -> VmRecord {
+    let shape = VmShape { vcpus: 2, ram: gib(4), disk: gib(10) };
+    let spec = VmSpec { shape, metadata: Metadata::default(), ..samples::spec("web-1") };
+    VmRecord::creating(id, &spec, "2026-01-02T03:04:05.678901234Z".parse().unwrap())
+}
+
 fn spec() -> DomainSpec {
     DomainSpec {
-        id: "00000000-0000-4000-8000-0000000a0b0c".parse().unwrap(),
-        name: "web-1".parse().unwrap(),
-        shape: VmShape { vcpus: 2, ram: gib(4), disk: gib(10) },
+        record: record_of("00000000-0000-4000-8000-0000000a0b0c".parse().unwrap()),
         disk: "/pool/d.qcow2".into(),
         seed: "/pool/s.iso".into(),
         address: "192.0.2.7".parse().unwrap(),
-        template: "debian-12".parse().unwrap(),
-        metadata: Metadata::default(),
     }
 }
 
@@ -34,7 +38,7 @@ fn files() -> Files<'static> {
 }
 
 fn platform(arch: Arch, acceleration: Acceleration) -> Platform {
-    Platform { arch, acceleration, network: "default".to_owned() }
+    Platform { arch, acceleration, network: "default".to_owned(), agent: Uuid::nil() }
 }
 
 fn x86() -> Platform {
@@ -104,6 +108,18 @@ fn no_format_is_left_to_a_guess_and_the_base_image_keeps_its_owner() {
 }
 
 #[test]
+fn an_error_of_the_overlay_holds_the_guest_and_one_of_the_seed_does_not() {
+    let xml = domain(&spec(), files(), &x86()).unwrap();
+    let document = Document::parse(&xml).unwrap();
+    let policies: Vec<_> = document
+        .descendants()
+        .filter(|n| n.has_tag_name("driver"))
+        .map(|n| (n.attribute("error_policy"), n.attribute("rerror_policy")))
+        .collect();
+    assert_eq!(policies, [(Some("stop"), Some("stop")), (None, None)]);
+}
+
+#[test]
 fn a_file_system_in_memory_is_not_asked_to_do_without_its_memory() {
     let cache = |direct| {
         attribute(
@@ -134,7 +150,8 @@ proptest! {
         network in "[ -~]{1,20}",
     ) {
         let metadata = Metadata::parse(labels.clone(), &mut Violations::default());
-        let spec = DomainSpec { metadata, disk: disk.clone().into(), ..spec() };
+        let record = VmRecord { metadata, ..spec().record };
+        let spec = DomainSpec { record, disk: disk.clone().into(), ..spec() };
         let platform = Platform { network: network.clone(), ..x86() };
         let xml = domain(&spec, files(), &platform).unwrap();
         let document = Document::parse(&xml).unwrap();

@@ -3,14 +3,18 @@
 //!
 //! A job's phases: `Queued ─▶ Running ─▶ Done`; a caller that gives up turns `Queued` into
 //! `Forsaken` (never begun), and `Running` into `Hung`: then another worker takes the place of the one
-//! that hangs.
+//! that hangs. A job that changes a VM is remembered while it hangs.
 //!
-//! Invariant: [`WORKERS`] workers do not hang, or less while there is no room for more; a worker that
+//! Invariant: a job that was begun and given up is `Hung` until it ends; [`WORKERS`] workers do not hang, or less while there is no room for more; a worker that
 //! comes back from a call that hung ends if its place was taken, and keeps it if not.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use ghost_core::domain::VmId;
+
+use tokio::sync::Notify;
 
 use super::{MOST_WORKERS, WORKERS};
 use crate::connections::Connections;
@@ -35,13 +39,24 @@ pub(super) struct Job {
 
 /// The caller's hold on a job.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Ticket(Arc<AtomicU8>);
+pub(super) struct Ticket {
+    phase: Arc<AtomicU8>,
+    changes: Option<Changes>,
+}
+
+/// Which VM a job changes, and how: a verb with its object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Changes {
+    pub(super) id: VmId,
+    pub(super) what: &'static str,
+}
 
 impl Job {
     pub(super) fn new(
+        changes: Option<Changes>,
         run: impl FnOnce(Result<&Conn, LibvirtError>) -> Answer + Send + 'static,
     ) -> Self {
-        Self { run: Box::new(run), ticket: Ticket::default() }
+        Self { run: Box::new(run), ticket: Ticket { phase: Arc::default(), changes } }
     }
 
     /// Makes the call, if somebody still waits for it.
@@ -64,7 +79,7 @@ impl Job {
 
 impl Ticket {
     fn step(&self, from: u8, to: u8) -> bool {
-        self.0.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.phase.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
 
@@ -73,6 +88,8 @@ impl Ticket {
 pub(super) struct Queue {
     state: Mutex<State>,
     changed: Condvar,
+    /// A call that was given up has ended.
+    ended: Notify,
     replace: OnceLock<Replace>,
 }
 
@@ -82,6 +99,8 @@ struct State {
     workers: usize,
     /// Of the workers, those whose callers gave up.
     hung: usize,
+    /// What they still do to VMs, maybe.
+    unfinished: Vec<Changes>,
     closed: bool,
 }
 
@@ -145,6 +164,25 @@ impl Queue {
         let mut state = self.state();
         if !ticket.step(RUNNING, DONE) && ticket.step(HUNG, DONE) {
             state.hung = state.hung.saturating_sub(1);
+            let ended = state.unfinished.iter().position(|one| Some(*one) == ticket.changes);
+            ended.map(|ended| state.unfinished.swap_remove(ended));
+            self.ended.notify_waiters();
+        }
+    }
+
+    /// What a job that was begun and given up may still do to this VM.
+    pub(super) fn unfinished(&self, id: VmId) -> Option<&'static str> {
+        self.state().unfinished.iter().find(|one| one.id == id).map(|one| one.what)
+    }
+
+    /// Returns once nothing is unfinished for this VM.
+    pub(super) async fn until_finished(&self, id: VmId) {
+        loop {
+            let ended = self.ended.notified();
+            if self.unfinished(id).is_none() {
+                return;
+            }
+            ended.await;
         }
     }
 
@@ -165,10 +203,13 @@ impl Queue {
     /// Notes that a call is given up; whether a worker is to be started.
     fn lacks_a_worker_without(&self, ticket: &Ticket) -> bool {
         let mut state = self.state();
-        if ticket.step(RUNNING, HUNG) {
+        // In the order of a job's life, which goes on meanwhile: none may slip through.
+        if !ticket.step(QUEUED, FORSAKEN) {
+            if !ticket.step(RUNNING, HUNG) {
+                return false;
+            }
             state.hung += 1;
-        } else if !ticket.step(QUEUED, FORSAKEN) {
-            return false;
+            state.unfinished.extend(ticket.changes);
         }
         !state.closed && state.at_work() < WORKERS && state.workers < MOST_WORKERS
     }

@@ -1,3 +1,5 @@
+mod changes;
+
 use std::sync::mpsc;
 
 use super::*;
@@ -12,6 +14,7 @@ async fn works(executor: &Executor) -> bool {
     executor.call("ask", Effort::Slow, |conn| Ok(conn.is_alive())).await.unwrap()
 }
 
+/// Fault: calls of libvirt hang. Promise: 7. Result: each fails at its deadline, and starves nobody.
 #[tokio::test]
 async fn calls_that_hang_fail_at_their_deadline_and_starve_nobody() {
     let executor = executor("test:///default");
@@ -57,6 +60,7 @@ async fn a_call_that_nobody_waits_for_is_not_begun() {
     assert!(was_begun.recv().is_err(), "the late call was made nevertheless");
 }
 
+/// Fault: five outages of libvirt in a row. Promise: 7. Result: calls fail at once until it is back.
 #[tokio::test]
 async fn after_five_outages_calls_fail_at_once_until_libvirt_is_back() {
     let executor = executor("test:///no/such/file.xml");
@@ -150,11 +154,11 @@ fn a_worker_that_hung_keeps_its_place_if_no_thread_was_to_be_had_for_it() {
     let (queue, connections) = (Arc::new(Queue::default()), Connections::new("test:///default"));
     queue.replace_with(|_| false);
     (0..WORKERS).for_each(|_| queue.enter());
-    let job = || Job::new(|_| Box::new(|| ()));
+    let job = || Job::new(None, |_| Box::new(|| ()));
     for _ in 0..WORKERS {
         let (hung, ticket) = (Arc::clone(&queue), Arc::new(Mutex::new(None::<Ticket>)));
         let own = Arc::clone(&ticket);
-        let gives_up = Job::new(move |_| {
+        let gives_up = Job::new(None, move |_| {
             hung.give_up(own.lock().unwrap().as_ref().unwrap());
             Box::new(|| ())
         });
@@ -175,13 +179,13 @@ fn a_worker_that_hung_ends_if_another_took_its_place() {
     (0..WORKERS).for_each(|_| queue.enter());
     let (hung, ticket) = (Arc::clone(&queue), Arc::new(Mutex::new(None::<Ticket>)));
     let own = Arc::clone(&ticket);
-    let gives_up = Job::new(move |_| {
+    let gives_up = Job::new(None, move |_| {
         hung.give_up(own.lock().unwrap().as_ref().unwrap());
         Box::new(|| ())
     });
     *ticket.lock().unwrap() = queue.push(gives_up);
     queue.next().unwrap().run(&connections, &queue);
-    queue.push(Job::new(|_| Box::new(|| ()))).unwrap();
+    queue.push(Job::new(None, |_| Box::new(|| ()))).unwrap();
     assert!(queue.next().is_none(), "there is one worker too many");
     assert!(queue.next().is_some(), "and now there is one too few");
 }

@@ -56,11 +56,23 @@ pub(crate) fn find(pool: &Pool, name: &str) -> Result<Option<Volume>, Failure> {
     if let Some(volume) = known(pool, name)? {
         return Ok(Some(volume));
     }
-    if !path(pool)?.join(name).exists() {
+    // What this agent may not look at, libvirt has to.
+    if let Ok(false) = path(pool)?.join(name).try_exists() {
         return Ok(None);
     }
     pool.refresh()?;
     Ok(known(pool, name)?)
+}
+
+/// The path of the volume of this name, if its file is there: a pool goes on to remember a file that
+/// somebody else removed.
+pub(crate) fn path_of(pool: &Pool, name: &str) -> Result<Option<PathBuf>, Failure> {
+    let Some(volume) = find(pool, name)? else { return Ok(None) };
+    match volume.ensure_there() {
+        Ok(()) => Ok(Some(volume.path()?)),
+        Err(error) if error.is_missing() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn known(pool: &Pool, name: &str) -> Result<Option<Volume>, LibvirtError> {

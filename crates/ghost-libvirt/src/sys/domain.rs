@@ -20,12 +20,30 @@ impl Domain {
         unsafe { uuid_of(self.raw()) }
     }
 
-    /// The element of its metadata in the XML namespace `uri`.
-    pub(crate) fn metadata(&self, uri: &str) -> Result<String, LibvirtError> {
+    /// The element of its metadata in the XML namespace `uri`. Does not wait for a busy domain.
+    pub(crate) fn metadata(&self, uri: &str, of: MetadataOf) -> Result<String, LibvirtError> {
         let uri = c_string(uri)?;
         let kind = c::VIR_DOMAIN_METADATA_ELEMENT.cast_signed();
+        let flags = match of {
+            MetadataOf::Current => c::VIR_DOMAIN_AFFECT_CURRENT,
+            MetadataOf::Definition => c::VIR_DOMAIN_AFFECT_CONFIG,
+        };
         // SAFETY: a C string; the returned string is ours.
-        unsafe { take_string(c::virDomainGetMetadata(self.raw(), kind, uri.as_ptr(), 0)) }
+        unsafe { take_string(c::virDomainGetMetadata(self.raw(), kind, uri.as_ptr(), flags)) }
+    }
+
+    /// Whether its definition is still there when its power goes off.
+    pub(crate) fn is_persistent(&self) -> Result<bool, LibvirtError> {
+        // SAFETY: a live handle.
+        Ok(check(unsafe { c::virDomainIsPersistent(self.raw()) })? == 1)
+    }
+
+    /// Its state, and why it is in it. Does not wait for a busy domain.
+    pub(crate) fn state(&self) -> Result<DomainState, LibvirtError> {
+        let (mut state, mut reason) = (0, 0);
+        // SAFETY: a live handle; libvirt writes two numbers.
+        check(unsafe { c::virDomainGetState(self.raw(), &raw mut state, &raw mut reason, 0) })?;
+        Ok(DomainState { state, reason })
     }
 
     /// Whether its power is on.
@@ -42,12 +60,7 @@ impl Domain {
 
     /// Whether its guest is held.
     pub(crate) fn is_paused(&self) -> Result<bool, LibvirtError> {
-        let mut state = 0;
-        // SAFETY: a live handle; libvirt writes one number, and no reason for null.
-        check(unsafe {
-            c::virDomainGetState(self.raw(), &raw mut state, std::ptr::null_mut(), 0)
-        })?;
-        Ok(state == c::VIR_DOMAIN_PAUSED.cast_signed())
+        Ok(self.state()?.state == c::VIR_DOMAIN_PAUSED.cast_signed())
     }
 
     /// Lets a held guest go on.
@@ -108,15 +121,31 @@ pub(super) unsafe fn uuid_of(domain: c::virDomainPtr) -> Result<Uuid, LibvirtErr
     Ok(Uuid::from_bytes(bytes))
 }
 
+/// Which of a running domain's two descriptions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MetadataOf {
+    /// What runs; of one that is off, its definition.
+    Current,
+    /// Its definition; an error of state if it has none.
+    Definition,
+}
+
+/// A domain's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DomainState {
+    /// `virDomainState`.
+    pub(crate) state: i32,
+    /// Why it is in that state; its meaning depends on the state.
+    pub(crate) reason: i32,
+}
+
 /// A record of the bulk statistics; memory in KiB.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DomainStats {
     /// Whose it is.
     pub(crate) uuid: Uuid,
-    /// `virDomainState`.
-    pub(crate) state: i32,
-    /// Why it is in that state; its meaning depends on the state.
-    pub(crate) reason: i32,
+    /// Its state.
+    pub(crate) state: DomainState,
     /// Nanoseconds of CPU time since it was started.
     pub(crate) cpu_time: Option<u64>,
     /// What the balloon leaves to the guest.
@@ -139,8 +168,10 @@ impl DomainStats {
         Ok(Self {
             // SAFETY: the record owns a live domain.
             uuid: unsafe { uuid_of(domain) }?,
-            state: params.int(c"state.state").unwrap_or_default(),
-            reason: params.int(c"state.reason").unwrap_or_default(),
+            state: DomainState {
+                state: params.int(c"state.state").unwrap_or_default(),
+                reason: params.int(c"state.reason").unwrap_or_default(),
+            },
             cpu_time: params.u64(c"cpu.time"),
             balloon: params.u64(c"balloon.current"),
             available: params.u64(c"balloon.available"),

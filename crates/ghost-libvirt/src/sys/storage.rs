@@ -87,6 +87,13 @@ impl Volume {
         unsafe { take_string(c::virStorageVolGetXMLDesc(self.raw(), 0)) }
     }
 
+    /// Looks at its file; missing if that is gone, though libvirt may still remember the volume.
+    pub(crate) fn ensure_there(&self) -> Result<(), LibvirtError> {
+        let mut info = c::virStorageVolInfo { type_: 0, capacity: 0, allocation: 0 };
+        // SAFETY: libvirt fills in our struct.
+        check(unsafe { c::virStorageVolGetInfo(self.raw(), &raw mut info) }).map(drop)
+    }
+
     /// Deletes it with its file.
     pub(crate) fn delete(&self) -> Result<(), LibvirtError> {
         // SAFETY: a live handle.

@@ -4,7 +4,11 @@
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+mod real_disk_errors;
+#[cfg(test)]
 mod real_domains;
+#[cfg(test)]
+mod real_kept;
 #[cfg(test)]
 mod real_network;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
-use ghost_core::domain::{ErrorKind, PowerState};
+use ghost_core::domain::{ErrorKind, OffCause, PowerState};
 use ghost_core::ports::HypervisorEvent::{Power, Undefined};
 
 use crate::world::{self, Base, Vm, event, virsh};
@@ -19,7 +19,7 @@ async fn real_qemu_a_vm_is_made_run_and_removed_without_a_trace() {
     };
 
     world::defined(&libvirt, &base, &vm).await;
-    event(&mut events, &Power(vm.0, PowerState::Off)).await;
+    event(&mut events, &Power(vm.0, PowerState::Off(OffCause::Unknown))).await;
     hypervisor.ensure_started(vm.0).await.unwrap();
     event(&mut events, &Power(vm.0, PowerState::Running)).await;
     let seen = hypervisor.observe().await.unwrap();
@@ -35,7 +35,7 @@ async fn real_qemu_a_vm_is_made_run_and_removed_without_a_trace() {
     hypervisor.ensure_started(vm.0).await.unwrap();
     hypervisor.ask_to_power_off(vm.0).await.unwrap();
     hypervisor.ensure_off(vm.0).await.unwrap();
-    event(&mut events, &Power(vm.0, PowerState::Off)).await;
+    event(&mut events, &Power(vm.0, PowerState::Off(OffCause::Cut))).await;
     hypervisor.ensure_off(vm.0).await.unwrap();
     hypervisor.ask_to_power_off(vm.0).await.unwrap();
     assert_eq!(
@@ -130,7 +130,7 @@ async fn real_qemu_defining_again_replaces_the_definition() {
     let (libvirt, base, vm) = (world::real().await, Base::new(), Vm::new());
     let spec = world::defined(&libvirt, &base, &vm).await;
     let mut larger = spec.clone();
-    larger.shape.vcpus = 2;
+    larger.record.shape.vcpus = 2;
     libvirt.hypervisor().define(&larger).await.unwrap();
     assert!(virsh(&["dumpxml", &vm.0.to_string()]).contains(">2</vcpu>"));
 }
@@ -178,10 +178,12 @@ async fn real_qemu_a_domain_without_our_mark_is_never_touched() {
 async fn real_qemu_what_needs_a_domain_says_that_there_is_none() {
     let (libvirt, vm) = (world::real().await, Vm::new());
     let error = libvirt.hypervisor().ensure_started(vm.0).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound);
+    // The VM may well be there: only its domain is not.
+    assert_eq!(error.kind(), ErrorKind::HypervisorFailed);
+    assert!(error.to_string().contains("defined again"), "{error}");
     assert_eq!(
         libvirt.hypervisor().ask_to_power_off(vm.0).await.unwrap_err().kind(),
-        ErrorKind::NotFound
+        ErrorKind::HypervisorFailed
     );
     libvirt.hypervisor().ensure_off(vm.0).await.unwrap();
     libvirt.hypervisor().ensure_undefined(vm.0).await.unwrap();

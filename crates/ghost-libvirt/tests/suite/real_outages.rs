@@ -2,9 +2,10 @@
 //! the test cuts; libvirtd itself is not disturbed.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ghost_core::domain::ErrorKind;
+use ghost_core::domain::{AppError, ErrorKind};
 use ghost_core::ports::HypervisorEvent::{Connected, Undefined};
 use ghost_libvirt::{ConnectionState, Libvirt, LibvirtConfig};
 use tokio::net::{UnixListener, UnixStream};
@@ -124,6 +125,67 @@ async fn real_qemu_a_libvirtd_that_does_not_answer_any_more_is_found_out_within_
     relay.mode.send_replace(Relaying::Passes);
     world::event(&mut events, &Connected).await;
     assert!(works(&libvirt).await);
+}
+
+/// Asks for a change; gives the refusal, which has to come at once.
+async fn refused_at_once(libvirt: &Libvirt, vm: &Vm) -> AppError {
+    let begun = Instant::now();
+    let error = libvirt.hypervisor().ask_to_power_off(vm.0).await.unwrap_err();
+    assert!(begun.elapsed() < Duration::from_millis(100), "{:?}: {error}", begun.elapsed());
+    assert_eq!(error.kind(), ErrorKind::HypervisorUnavailable);
+    assert!(error.context().iter().any(|(key, _)| *key == "retry_after_ms"), "{error:?}");
+    error
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_qemu_while_libvirt_is_known_to_be_away_changes_are_refused_at_once() {
+    let (mut relay, vm) = (Relay::new(), Vm::new());
+    relay.open();
+    let libvirt = Arc::new(world::connect(relay.config()).await);
+    let mut events = libvirt.events().subscribe();
+    relay.mode.send_replace(Relaying::Holds);
+    world::disconnected(&mut events).await;
+    let error = refused_at_once(&libvirt, &vm).await;
+    assert!(error.to_string().contains("libvirt is away: libvirtd does not answer"), "{error}");
+    // One of these is a probe, which hangs until libvirt is back; no change ever is.
+    let mut looks = JoinSet::new();
+    let looking = Arc::clone(&libvirt);
+    looks.spawn(async move {
+        while !works(&looking).await {
+            tokio::task::yield_now().await;
+        }
+    });
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(2) {
+        refused_at_once(&libvirt, &vm).await;
+        tokio::task::yield_now().await;
+    }
+    assert!(looks.try_join_next().is_none(), "a look got an answer");
+    relay.mode.send_replace(Relaying::Passes);
+    world::event(&mut events, &Connected).await;
+    libvirt.hypervisor().ensure_off(vm.0).await.unwrap();
+    looks.join_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_qemu_what_was_given_up_is_not_overtaken_and_may_be_repeated_when_it_has_ended() {
+    let (mut relay, vm) = (Relay::new(), Vm::new());
+    relay.open();
+    let slow_call_timeout = Duration::from_millis(200);
+    let libvirt = world::connect(LibvirtConfig { slow_call_timeout, ..relay.config() }).await;
+    let mut events = libvirt.events().subscribe();
+    assert!(works(&libvirt).await);
+    relay.mode.send_replace(Relaying::Holds);
+    let error = libvirt.hypervisor().ensure_undefined(vm.0).await.unwrap_err();
+    assert!(error.to_string().contains("libvirt did not cut the domain's power"), "{error}");
+    let error = refused_at_once(&libvirt, &vm).await;
+    assert!(error.to_string().contains("an earlier call for this VM (cut the domain's power)"));
+    // Keepalive ends the call.
+    world::disconnected(&mut events).await;
+    relay.mode.send_replace(Relaying::Passes);
+    world::event(&mut events, &Connected).await;
+    let cure = async { while libvirt.hypervisor().ensure_undefined(vm.0).await.is_err() {} };
+    tokio::time::timeout(PATIENCE, cure).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

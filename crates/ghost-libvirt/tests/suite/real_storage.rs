@@ -1,9 +1,10 @@
 //! Volumes of a real pool.
 
 use ghost_core::domain::ErrorKind;
+use ghost_core::ports::FoundVolumes;
 use ghost_libvirt::LibvirtConfig;
 
-use crate::world::{self, Base, Vm, gib, virsh};
+use crate::world::{self, Base, OwnPool, Vm, gib, virsh};
 
 #[tokio::test]
 async fn real_qemu_an_overlay_has_the_right_format_backing_and_size() {
@@ -85,4 +86,42 @@ async fn real_qemu_a_missing_pool_and_network_are_found_at_the_start_each_with_i
         libvirt.network().assign_address(vm.0, &"suite-vm".parse().unwrap()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NetworkUnavailable);
     libvirt.network().release_address(vm.0).await.unwrap();
+}
+
+fn in_pool(pool: &str) -> LibvirtConfig {
+    LibvirtConfig { storage_pool: pool.to_owned(), ..world::config("qemu:///system") }
+}
+
+#[tokio::test]
+async fn real_qemu_a_volume_is_found_while_its_file_is_there_whatever_the_pool_remembers() {
+    let pool = OwnPool::running();
+    let (libvirt, base, vm) = (world::connect(in_pool(pool.name())).await, Base::new(), Vm::new());
+    let storage = libvirt.storage();
+    assert_eq!(storage.find(vm.0).await.unwrap(), FoundVolumes::default());
+    let disk = storage.create_overlay(vm.0, &base.image(), gib(10)).await.unwrap();
+    let only_disk = FoundVolumes { disk: Some(disk.clone()), seed: None };
+    assert_eq!(storage.find(vm.0).await.unwrap(), only_disk);
+    let seed = storage.store_seed(vm.0, b"seed").await.unwrap();
+    let both = FoundVolumes { disk: Some(disk.clone()), seed: Some(seed.clone()) };
+    assert_eq!(storage.find(vm.0).await.unwrap(), both);
+
+    std::fs::remove_file(&disk).unwrap();
+    assert!(virsh(&["vol-list", pool.name()]).contains(disk.to_str().unwrap()));
+    let only_seed = FoundVolumes { disk: None, seed: Some(seed) };
+    assert_eq!(storage.find(vm.0).await.unwrap(), only_seed);
+    std::fs::write(&disk, b"back, unknown to the pool").unwrap();
+    virsh(&["pool-destroy", pool.name()]);
+    virsh(&["pool-start", pool.name()]);
+    assert_eq!(storage.find(vm.0).await.unwrap(), both);
+}
+
+#[tokio::test]
+async fn real_qemu_without_a_running_pool_nothing_is_said_to_be_absent() {
+    let pool = OwnPool::inactive();
+    for (pool, remedy) in [(pool.name(), "virsh pool-start"), ("no-such-pool", "pool-define-as")] {
+        let libvirt = world::connect(in_pool(pool)).await;
+        let error = libvirt.storage().find(Vm::new().0).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::HypervisorUnavailable);
+        assert!(error.to_string().contains(remedy), "{error}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use ghost_core::domain::{ErrorKind, PowerState, VmId};
+use ghost_core::domain::{ErrorKind, OffCause, PowerState, VmId};
 use ghost_core::ports::HypervisorEvent::{Power, Undefined};
 use ghost_libvirt::{Libvirt, LibvirtConfig};
 
@@ -35,7 +35,7 @@ async fn a_domain_lives_from_definition_to_removal_and_tells_each_step() {
     let (libvirt, id) = (node().await, VmId::generate());
     let (hypervisor, mut events) = (libvirt.hypervisor(), libvirt.events().subscribe());
     hypervisor.define(&spec(id)).await.unwrap();
-    event(&mut events, &Power(id, PowerState::Off)).await;
+    event(&mut events, &Power(id, PowerState::Off(OffCause::Unknown))).await;
     hypervisor.ensure_started(id).await.unwrap();
     event(&mut events, &Power(id, PowerState::Running)).await;
     let seen = hypervisor.observe().await.unwrap();
@@ -44,7 +44,7 @@ async fn a_domain_lives_from_definition_to_removal_and_tells_each_step() {
         [(id, &PowerState::Running)]
     );
     hypervisor.ensure_off(id).await.unwrap();
-    event(&mut events, &Power(id, PowerState::Off)).await;
+    event(&mut events, &Power(id, PowerState::Off(OffCause::Cut))).await;
     hypervisor.ensure_undefined(id).await.unwrap();
     event(&mut events, &Undefined(id)).await;
     assert!(hypervisor.observe().await.unwrap().is_empty());
@@ -58,7 +58,7 @@ async fn a_guest_that_is_asked_to_power_off_goes_off() {
     hypervisor.ensure_started(id).await.unwrap();
     hypervisor.ask_to_power_off(id).await.unwrap();
     event(&mut events, &Power(id, PowerState::Running)).await;
-    event(&mut events, &Power(id, PowerState::Off)).await;
+    event(&mut events, &Power(id, PowerState::Off(OffCause::Guest))).await;
     hypervisor.ask_to_power_off(id).await.unwrap();
 }
 

@@ -4,18 +4,27 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use ghost_core::domain::{BaseImage, Bytes, Gib, MacAddr, Metadata, VmId, VmShape};
+use ghost_core::domain::validation::Violations;
+use ghost_core::domain::{
+    BaseImage, Bytes, Gib, MacAddr, Metadata, VmId, VmRecord, VmShape, VmSpec,
+};
 use ghost_core::ports::{DomainSpec, HypervisorEvent};
+use ghost_core::testing::samples;
 use ghost_libvirt::{Acceleration, ConnectionState, Libvirt, LibvirtConfig};
 use tokio::sync::broadcast::Receiver;
+use uuid::Uuid;
 
 /// No wait of a test is longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The agent that the suite plays.
+pub(crate) const AGENT: Uuid = Uuid::from_u128(0x5017e);
 
 pub(crate) fn config(uri: &str) -> LibvirtConfig {
     LibvirtConfig {
         uri: uri.to_owned(),
         acceleration: Acceleration::Tcg,
+        agent: AGENT,
         ..LibvirtConfig::default()
     }
 }
@@ -51,6 +60,18 @@ pub(crate) async fn disconnected(events: &mut Receiver<HypervisorEvent>) -> Stri
     }
 }
 
+/// The VM's next event; those of others are skipped.
+pub(crate) async fn next_of(events: &mut Receiver<HypervisorEvent>, id: VmId) -> HypervisorEvent {
+    let is_its = |event: &HypervisorEvent| match event {
+        HypervisorEvent::Power(of, _) | HypervisorEvent::Undefined(of) => *of == id,
+        HypervisorEvent::Connected | HypervisorEvent::Disconnected(_) => false,
+    };
+    match skip_until(events, is_its).await {
+        Ok(event) => event,
+        Err(skipped) => panic!("nothing was told of it, but {skipped:?}"),
+    }
+}
+
 async fn skip_until(
     events: &mut Receiver<HypervisorEvent>,
     is_wanted: impl Fn(&HypervisorEvent) -> bool,
@@ -73,6 +94,97 @@ pub(crate) fn virsh(arguments: &[&str]) -> String {
         Command::new("virsh").args(["-q", "-c", "qemu:///system"]).args(arguments).output();
     let output = output.expect("virsh is installed by ./dev setup");
     if output.status.success() { String::from_utf8(output.stdout).unwrap() } else { String::new() }
+}
+
+/// Defines a domain as somebody else would.
+pub(crate) fn define_foreign(xml: &str) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), xml).unwrap();
+    virsh(&["define", file.path().to_str().unwrap()]);
+}
+
+/// Runs a program as root, by sudo if need be.
+fn as_root(arguments: &[&str]) {
+    let run = |program: &str, arguments: &[&str]| {
+        Command::new(program).args(arguments).output().is_ok_and(|o| o.status.success())
+    };
+    let done = run(arguments[0], &arguments[1..]) || run("sudo", &[&["-n"], arguments].concat());
+    assert!(done, "{arguments:?} failed");
+}
+
+/// A pool that only one test has; removed when this is dropped.
+pub(crate) struct OwnPool {
+    name: String,
+    folder: tempfile::TempDir,
+    on: FileSystem,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FileSystem {
+    Shared,
+    ItsOwn,
+}
+
+impl OwnPool {
+    /// One that is defined, and does not run.
+    pub(crate) fn inactive() -> Self {
+        Self::defined(FileSystem::Shared)
+    }
+
+    /// One that runs.
+    pub(crate) fn running() -> Self {
+        let pool = Self::inactive();
+        virsh(&["pool-start", &pool.name]);
+        pool
+    }
+
+    /// One that runs, and is soon full.
+    pub(crate) fn on_a_small_file_system() -> Self {
+        let pool = Self::defined(FileSystem::ItsOwn);
+        let folder = pool.path();
+        as_root(&["mount", "-t", "tmpfs", "-o", "size=4m,mode=0755", "none", &folder]);
+        virsh(&["pool-start", &pool.name]);
+        pool
+    }
+
+    /// Makes its small file system larger.
+    pub(crate) fn grow(&self) {
+        as_root(&["mount", "-o", "remount,size=32m", &self.path()]);
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn path(&self) -> String {
+        self.folder.path().to_str().unwrap().to_owned()
+    }
+
+    fn defined(on: FileSystem) -> Self {
+        let folder = open_folder();
+        let name = format!("ghost-suite-{}", VmId::generate());
+        let pool = Self { name, folder, on };
+        virsh(&["pool-define-as", &pool.name, "dir", "--target", &pool.path()]);
+        pool
+    }
+}
+
+impl Drop for OwnPool {
+    fn drop(&mut self) {
+        virsh(&["pool-destroy", &self.name]);
+        virsh(&["pool-undefine", &self.name]);
+        match self.on {
+            FileSystem::Shared => {}
+            FileSystem::ItsOwn => as_root(&["umount", "--lazy", &self.path()]),
+        }
+    }
+}
+
+/// A folder that QEMU's user may look into.
+fn open_folder() -> tempfile::TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    let open = std::fs::Permissions::from_mode(0o755);
+    tempfile::Builder::new().permissions(open).tempdir().unwrap()
 }
 
 /// Whatever libvirt has that carries the id.
@@ -129,9 +241,7 @@ pub(crate) struct Base {
 impl Base {
     pub(crate) fn new() -> Self {
         use std::os::unix::fs::PermissionsExt;
-        let open = std::fs::Permissions::from_mode(0o755);
-        let folder = tempfile::Builder::new().permissions(open).tempdir().unwrap();
-        let base = Self { folder };
+        let base = Self { folder: open_folder() };
         let made = Command::new("qemu-img")
             .args(["create", "-q", "-f", "qcow2"])
             .arg(base.path())
@@ -166,19 +276,13 @@ pub(crate) fn spec(
     address: std::net::Ipv4Addr,
 ) -> DomainSpec {
     let labels = [("team".to_owned(), "<a> & 'b'".to_owned())];
-    DomainSpec {
-        id,
-        name: "suite-vm".parse().unwrap(),
+    let vm = VmSpec {
         shape: VmShape { vcpus: 1, ram: gib(1), disk: gib(10) },
-        disk,
-        seed,
-        address,
-        template: "debian-12".parse().unwrap(),
-        metadata: Metadata::parse(
-            labels,
-            &mut ghost_core::domain::validation::Violations::default(),
-        ),
-    }
+        metadata: Metadata::parse(labels, &mut Violations::default()),
+        ..samples::spec("suite-vm")
+    };
+    let record = VmRecord::creating(id, &vm, jiff::Timestamp::now());
+    DomainSpec { record, disk, seed, address }
 }
 
 /// All that a VM needs, made by the ports, and its domain defined.

@@ -3,13 +3,11 @@
 use std::collections::BTreeSet;
 
 use ghost_e2e::agent::Home;
-use ghost_e2e::host::{Snapshot, answers, ensure_as};
+use ghost_e2e::host::answers;
 
 #[tokio::test]
 async fn a_vm_lives_from_create_to_delete_and_leaves_nothing() {
     let home = Home::new().await.unwrap();
-    let state = home.path().join("state");
-    let before = Snapshot::take(&state).await.unwrap();
     let agent = home.start().await.unwrap();
     let ctl = home.ctl(&agent).unwrap();
 
@@ -60,7 +58,7 @@ async fn a_vm_lives_from_create_to_delete_and_leaves_nothing() {
     assert!(answers(&address).await.unwrap(), "{address} does not answer after a restart");
 
     ctl.json(&["vm", "delete", "e2e-life", "--yes"]).await.unwrap();
-    ensure_as(&before, &state).await.unwrap();
+    home.ensure_nothing_left().await.unwrap();
     assert_eq!(ctl.run(["vm", "status", "e2e-life"]).await.unwrap().code, Some(3));
     agent.stop().await.unwrap();
 }
@@ -68,8 +66,6 @@ async fn a_vm_lives_from_create_to_delete_and_leaves_nothing() {
 #[tokio::test]
 async fn five_creates_at_once_give_five_vms_at_five_addresses() {
     let home = Home::new().await.unwrap();
-    let state = home.path().join("state");
-    let before = Snapshot::take(&state).await.unwrap();
     let agent = home.start().await.unwrap();
     let ctl = home.ctl(&agent).unwrap();
 
@@ -91,6 +87,5 @@ async fn five_creates_at_once_give_five_vms_at_five_addresses() {
     args.extend(names.iter().map(String::as_str));
     let deleted = ctl.run(args).await.unwrap();
     assert_eq!(deleted.code, Some(0), "{}", deleted.stderr);
-    ensure_as(&before, &state).await.unwrap();
     agent.stop().await.unwrap();
 }

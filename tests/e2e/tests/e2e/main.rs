@@ -1,4 +1,4 @@
-//! A real agent, real libvirt, real guests. Each test compares the host before and after.
+//! A real agent, real libvirt, real guests. What a test leaves behind fails it (`ghost_e2e::leaks`).
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod access;

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use ghost_e2e::agent::Home;
 use ghost_e2e::client::{self, mini};
-use ghost_e2e::host::{Snapshot, answers, ensure_as};
+use ghost_e2e::host::answers;
 use ghost_proto::agentpb::CreateVmRequest;
 use rustix::process::Signal;
 
+/// Fault: SIGTERM in the middle of a create, then of a stop. Promise: 1, 2. Result: what is under way ends within the
+/// limit, with its true answer; the guest runs on.
 #[tokio::test]
 async fn a_create_under_way_ends_before_the_agent_does() {
     let home = Home::new().await.unwrap().with("AGENT__SHUTDOWN_TIMEOUT", "120s");
-    let state = home.path().join("state");
-    let before = Snapshot::take(&state).await.unwrap();
     let mut agent = home.start().await.unwrap();
     let ctl = home.ctl(&agent).unwrap();
 
@@ -46,15 +46,14 @@ async fn a_create_under_way_ends_before_the_agent_does() {
     let deleted =
         home.ctl(&agent).unwrap().run(["vm", "delete", "e2e-term", "--yes"]).await.unwrap();
     assert_eq!(deleted.code, Some(0), "{}", deleted.stderr);
-    ensure_as(&before, &state).await.unwrap();
     agent.stop().await.unwrap();
 }
 
+/// Fault: SIGTERM in the middle of a create that takes longer than the limit. Promise: 1, 7. Result: exit 0; the next
+/// agent takes it back.
 #[tokio::test]
 async fn what_the_limit_cuts_off_is_undone_by_the_next_agent() {
     let home = Home::new().await.unwrap().with("AGENT__SHUTDOWN_TIMEOUT", "1s");
-    let state = home.path().join("state");
-    let before = Snapshot::take(&state).await.unwrap();
     let mut agent = home.start().await.unwrap();
     let mut api = client::operator(agent.address().unwrap(), &home.certs).await.unwrap();
 
@@ -72,10 +71,11 @@ async fn what_the_limit_cuts_off_is_undone_by_the_next_agent() {
 
     let agent = home.start().await.unwrap();
     agent.until("undid a creation that was cut off", Duration::from_secs(30)).await.unwrap();
-    ensure_as(&before, &state).await.unwrap();
     agent.stop().await.unwrap();
 }
 
+/// Fault: SIGTERM with an open stream; a second signal in the middle of a create. Promise: 1, 7. Result: the stream
+/// does not keep the agent; it leaves at once, and the next one takes the create back.
 #[tokio::test]
 async fn an_open_stream_does_not_keep_the_agent_and_a_second_signal_ends_it_at_once() {
     use tonic_health::pb::HealthCheckRequest;

@@ -53,6 +53,8 @@ struct Row {
     status: String,
     ip_address: String,
     vm_id: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reason: String,
 }
 
 /// Prints all VMs.
@@ -78,6 +80,7 @@ async fn all(agent: &Agent, status: &str) -> Result<Vec<Row>, Failure> {
             status: vm.status,
             ip_address: vm.ip_address,
             vm_id: vm.vm_id,
+            reason: vm.reason,
         }));
         token = page.next_page_token;
         if token.is_empty() {
@@ -98,5 +101,10 @@ fn draw(rows: &[Row]) -> String {
             vec![row.name.clone(), row.status.clone(), address.to_owned(), row.vm_id.clone()]
         })
         .collect();
-    output::table(&["NAME", "STATUS", "ADDRESS", "ID"], &cells)
+    let mut drawn = output::table(&["NAME", "STATUS", "ADDRESS", "ID"], &cells);
+    for row in rows.iter().filter(|row| !row.reason.is_empty()) {
+        drawn.push_str(&output::printable(&format!("{}: {}", row.name, row.reason)));
+        drawn.push('\n');
+    }
+    drawn
 }

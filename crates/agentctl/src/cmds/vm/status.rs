@@ -29,6 +29,8 @@ struct Detail {
     uptime_seconds: i64,
     cpu_usage_percent: f32,
     ram_usage_percent: f32,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reason: String,
 }
 
 impl From<GetVmStatusResponse> for Detail {
@@ -44,6 +46,7 @@ impl From<GetVmStatusResponse> for Detail {
             uptime_seconds: vm.uptime_seconds,
             cpu_usage_percent: vm.cpu_usage_percent,
             ram_usage_percent: vm.ram_usage_percent,
+            reason: vm.reason,
         }
     }
 }
@@ -63,6 +66,7 @@ fn draw(vm: &Detail) -> String {
     let mut lines = vec![
         ("name", vm.name.clone()),
         ("status", vm.status.clone()),
+        ("reason", vm.reason.clone()),
         ("address", if vm.ip_address.is_empty() { "-".to_owned() } else { vm.ip_address.clone() }),
         ("id", vm.vm_id.clone()),
         ("size", format!("{} vCPU, {} GiB memory, {} GiB disk", vm.vcpu, vm.ram_gb, vm.disk_gb)),
@@ -74,5 +78,6 @@ fn draw(vm: &Detail) -> String {
             format!("{:.1} % CPU, {:.1} % memory", vm.cpu_usage_percent, vm.ram_usage_percent),
         ));
     }
+    lines.retain(|(_, text)| !text.is_empty());
     output::fields(&lines)
 }

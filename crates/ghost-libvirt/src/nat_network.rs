@@ -27,7 +27,7 @@ use dhcp::{Dhcp, Recent};
 const ATTEMPTS: usize = 8;
 /// How long one waits for one's turn. libvirt writes its firewall rules anew for each change of a running
 /// network's hosts, which takes it about half a second.
-const TURN: Duration = Duration::from_secs(60);
+const TURN: Duration = Duration::from_secs(600);
 
 /// The network port.
 #[derive(Debug)]

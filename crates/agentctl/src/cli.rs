@@ -76,9 +76,15 @@ pub(crate) struct Connection {
 /// The nouns.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Create, list, inspect, start, stop and delete VMs.
+    /// Create, list, watch, inspect, start, stop and delete VMs.
     #[command(subcommand, after_help = EXIT_CODES)]
     Vm(cmds::vm::Command),
+    /// Show the host of the agent: what it has, what its owner keeps, what VMs have.
+    #[command(after_help = EXIT_CODES)]
+    Node,
+    /// Show what each VM takes, busiest first, again and again; Ctrl-C ends it.
+    #[command(after_help = EXIT_CODES)]
+    Top(cmds::top::Top),
     /// Make and inspect certificates.
     #[command(subcommand)]
     Certs(cmds::certs::Command),

@@ -4,5 +4,7 @@ pub(crate) mod certs;
 pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod man;
+pub(crate) mod node;
+pub(crate) mod top;
 pub(crate) mod version;
 pub(crate) mod vm;

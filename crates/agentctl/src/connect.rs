@@ -1,6 +1,7 @@
 //! Invariant: one run uses one connection, made here, either to a unix socket that the operating
 //! system guards or over TLS 1.3 with both sides proven; there is no third way.
 
+mod follow;
 mod stream;
 mod target;
 mod tls;
@@ -129,7 +130,7 @@ impl Agent {
         request.set_timeout(limit);
         match timeout(limit, rpc(self.client.clone(), request)).await {
             Ok(Ok(response)) => {
-                note_age(response.metadata());
+                note_age(age(response.metadata()));
                 Ok(response.into_inner())
             }
             Ok(Err(status)) => Err(self.failure(&status, limit)),
@@ -147,12 +148,21 @@ impl Agent {
     }
 }
 
-/// Says so when the agent can only tell what it knew some time ago.
-fn note_age(metadata: &tonic::metadata::MetadataMap) {
-    let age = metadata.get("x-ghost-age-seconds").and_then(|age| age.to_str().ok()?.parse().ok());
-    if let Some(age) = age.map(output::duration) {
-        output::remark(&format!("as of {age} ago: libvirt does not answer the agent"));
+/// How old the agent says its answer is, in seconds.
+fn age(metadata: &tonic::metadata::MetadataMap) -> Option<u64> {
+    metadata.get("x-ghost-age-seconds").and_then(|age| age.to_str().ok()?.parse().ok())
+}
+
+/// Says so when the agent can only tell what it knew `age` seconds ago.
+pub(crate) fn note_age(age: Option<u64>) {
+    if let Some(age) = age {
+        output::remark(&aged(age));
     }
+}
+
+/// What an answer that is `age` seconds old is told with.
+pub(crate) fn aged(age: u64) -> String {
+    format!("as of {} ago: libvirt does not answer the agent", output::duration(age))
 }
 
 /// The failure of a connection attempt, if any, in words for `target`; see [`Target::refused`].

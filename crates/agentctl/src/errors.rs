@@ -122,8 +122,14 @@ impl Failure {
         self
     }
 
+    /// May the same call succeed later, with nobody doing anything about it?
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self.exit, Exit::Unavailable | Exit::TimedOut)
+            || self.details.retry_after.is_some()
+    }
+
     /// One line for the cause and its remedy, one bullet a wrong field, then what the guest said.
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = if self.details.violations.is_empty() {
             output::printable(&self.message)
         } else {

@@ -7,6 +7,7 @@ mod cli;
 mod cmds;
 mod connect;
 mod errors;
+mod interrupt;
 mod output;
 mod progress;
 
@@ -33,6 +34,8 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     let Cli { global, command } = cli;
     match command {
         Command::Vm(command) => on_runtime(cmds::vm::run(command, &global)),
+        Command::Node => on_runtime(cmds::node::run(&global)),
+        Command::Top(args) => on_runtime(cmds::top::run(&args, &global)),
         Command::Doctor(args) => on_runtime(cmds::doctor::run(args, &global)),
         Command::Certs(command) => cmds::certs::run(command, &global),
         Command::Completions(args) => cmds::completions::run(&args),

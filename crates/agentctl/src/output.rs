@@ -51,12 +51,25 @@ impl Format {
 
 /// Writes `text` to standard output; colours only reach a terminal.
 pub(crate) fn emit(text: &str) -> Result<(), Failure> {
+    emit_more(text).map(drop)
+}
+
+/// Does anyone read standard output?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// As far as one can know.
+    There,
+    /// It hung up (`| head`): there is nobody to go on for.
+    Gone,
+}
+
+/// As [`emit`], for a command with more to say.
+pub(crate) fn emit_more(text: &str) -> Result<Reader, Failure> {
     let mut out = anstream::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::local(format!("cannot write to standard output: {error}")))
-        }
-        Ok(()) | Err(_) => Ok(()),
+        Ok(()) => Ok(Reader::There),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => Err(Failure::local(format!("cannot write to standard output: {error}"))),
     }
 }
 
@@ -67,8 +80,15 @@ pub(crate) fn remark(text: &str) {
 }
 
 /// `text` without control characters: what comes from a guest or an agent must not command the terminal.
+///
+/// Nor may it show text in another order than it is in (Unicode's bidirectional controls, UAX #9), or
+/// hide some of it.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    let misleads = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
+    text.chars().map(|c| if misleads(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// Columns two blanks apart, as wide as their widest cell, under `head`; the last one unpadded.
@@ -102,6 +122,39 @@ pub(crate) fn fields(fields: &[(&str, String)]) -> String {
     fields.iter().map(|(name, value)| format!("{name:<width$}  {}\n", printable(value))).collect()
 }
 
+/// Bytes as people say them: `0 B`, `640 KiB`, `1.5 GiB`; of what is no amount, `?`.
+pub(crate) fn bytes(bytes: f64) -> String {
+    if !bytes.is_finite() || bytes < 0.0 {
+        return "?".to_owned();
+    }
+    let mut amount = bytes;
+    for unit in ["B", "KiB", "MiB", "GiB", "TiB"] {
+        if amount < 1023.95 {
+            return format!("{} {unit}", decimal(amount));
+        }
+        amount /= 1024.0;
+    }
+    format!("{} PiB", decimal(amount))
+}
+
+/// With one decimal, or none if it would be 0.
+pub(crate) fn decimal(number: f64) -> String {
+    let text = format!("{number:.1}");
+    text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
+}
+
+/// How wide the terminal is that standard output goes to; 80 if it is none.
+pub(crate) fn width() -> usize {
+    terminal_size().map_or(80, |(columns, _)| columns)
+}
+
+/// Columns and rows of the terminal that standard output goes to, if it is one and tells.
+pub(crate) fn terminal_size() -> Option<(usize, usize)> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    let told = size.ws_col > 0 && size.ws_row > 0;
+    told.then_some((size.ws_col.into(), size.ws_row.into()))
+}
+
 /// Seconds as people say them: `42 s`, `3 min 5 s`, `2 h 0 min`, `5 d 3 h`.
 pub(crate) fn duration(seconds: u64) -> String {
     match seconds {
@@ -132,6 +185,30 @@ mod tests {
     fn an_answer_cannot_forge_a_line_of_the_table() {
         let text = table(&["NAME"], &[vec!["a\nb\u{1b}[31m".to_owned()]]);
         assert_eq!(text, "NAME\na\u{fffd}b\u{fffd}[31m\n");
+    }
+
+    #[test]
+    fn text_cannot_be_shown_in_another_order_than_it_is_in() {
+        assert_eq!(
+            printable("a\u{202e}b\u{2066}c\u{200b}d\u{9b}é"),
+            "a\u{fffd}b\u{fffd}c\u{fffd}d\u{fffd}é"
+        );
+    }
+
+    #[test]
+    fn bytes_read_like_speech() {
+        for (amount, text) in [
+            (0.0, "0 B"),
+            (1023.0, "1023 B"),
+            (1023.99, "1 KiB"),
+            (1536.0, "1.5 KiB"),
+            (5e9, "4.7 GiB"),
+            (f64::from(1 << 30) * 1024.0 * 1024.0, "1 PiB"),
+            (-1.0, "?"),
+            (f64::NAN, "?"),
+        ] {
+            assert_eq!(bytes(amount), text);
+        }
     }
 
     #[test]

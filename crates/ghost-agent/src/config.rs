@@ -28,7 +28,9 @@ pub use listener::{Grpc, TcpListener, TlsFiles};
 pub use model::{Acceleration, ClientName, LibvirtUri, LogFormat, LogLevel, LogOutput, ObjectName};
 pub use problem::{ConfigErrors, Origin, Problem};
 pub use secret::ApiKey;
-pub use table::{Agent, Hypervisor, Images, Libvirt, Logging, Metrics, Resources, Vm};
+pub use table::{
+    Agent, Hypervisor, Images, Libvirt, Logging, Metrics, Rates, Resources, Vm, VmLimits,
+};
 
 use file::Absence;
 use listener::Look;
@@ -96,6 +98,10 @@ pub struct Config {
     pub libvirt: Libvirt,
     /// What the owner keeps.
     pub resources: Resources,
+    /// What each VM may take at most.
+    pub vm_limits: VmLimits,
+    /// How often may be called.
+    pub rates: Rates,
     /// Who may command, and where.
     pub grpc: Grpc,
     /// The life of a VM.
@@ -167,8 +173,19 @@ fn combine(
     notes: &mut Vec<String>,
     look: Look<'_>,
 ) -> Option<Config> {
-    let Settings { agent, hypervisor, images, libvirt, resources, grpc, vm, logging, metrics } =
-        settings;
+    let Settings {
+        agent,
+        hypervisor,
+        images,
+        libvirt,
+        resources,
+        vm_limits,
+        rates,
+        grpc,
+        vm,
+        logging,
+        metrics,
+    } = settings;
     let grpc = grpc.and_then(|keys| listener::resolve(keys, reader, notes, look));
     if let (Some(grpc), Some(metrics)) = (&grpc, &metrics) {
         listener::check_ports(grpc, metrics, reader);
@@ -202,6 +219,8 @@ fn combine(
         images: images?,
         libvirt: libvirt?,
         resources: resources?,
+        vm_limits: vm_limits?,
+        rates: rates?,
         grpc: grpc?,
         vm: vm?,
         logging: logging?,

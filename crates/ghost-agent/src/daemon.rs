@@ -85,6 +85,7 @@ impl Running {
         let watching = watched.clone().run_until_cancelled_owned(watching);
         let watching = background.spawn(watching);
         until_reconciled(first_pass).await;
+        background.spawn(watched.clone().run_until_cancelled_owned(parts.tune()));
         let access = Access::new(config.grpc.allowed_clients.iter().cloned());
         let listeners = Listeners::new(background.clone(), closing.clone(), access.clone());
         let (listeners, connections) = listeners;
@@ -117,6 +118,7 @@ impl Running {
     async fn shut_down(self, limit: Duration) {
         let Self { parts, closing, watched, background, .. } = self;
         parts.api.tasks.close();
+        parts.api.closing.cancel();
         closing.cancel();
         background.close();
         let cut_off = tokio::time::timeout(limit, parts.api.tasks.wait()).await.is_err();

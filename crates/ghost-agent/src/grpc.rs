@@ -5,6 +5,7 @@ pub mod access;
 pub mod call;
 pub mod convert;
 pub mod listen;
+pub mod quotas;
 pub mod san;
 pub mod server;
 pub mod service;
@@ -14,4 +15,4 @@ pub mod unix;
 
 pub use access::Caller;
 pub use listen::Listeners;
-pub use service::AgentApi;
+pub use service::{About, AgentApi};

@@ -1,25 +1,28 @@
 //! Puts the parts together: adapters into ports, ports into use cases, use cases into the API.
 
+mod owner;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use ghost_core::application::{
-    CreateVm, DeleteVm, Limits, ListVms, OnAddressTimeout, Reconcile, Registry, StartVm, StopVm,
-    VmStatusQuery, Watcher,
+    CreateVm, DeleteVm, Limits, ListVms, Node, NodeQuery, OnAddressTimeout, Reconcile, Registry,
+    StartVm, StopVm, VmStatusQuery, WatchVms, Watcher,
 };
 use ghost_core::domain::{Catalog, VmId};
-use ghost_core::ports::Ports;
+use ghost_core::ports::{Host as _, Ports};
 use ghost_host::{
     AgentState, AgentStateFile, ImageCache, LedgerDir, NoCloudSeed, ProcHost, SystemClock,
 };
-use ghost_libvirt::{Acceleration, AccelerationChoice, Detected, Libvirt, LibvirtConfig};
+use ghost_libvirt::{Acceleration, AccelerationChoice, Detected, Libvirt, LibvirtConfig, Tuning};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::config::{self, Config};
-use crate::grpc::AgentApi;
+use crate::grpc::quotas::Quotas;
+use crate::grpc::{About, AgentApi};
 
 /// How often the counters of all guests are read (design, "The cache").
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
@@ -31,7 +34,8 @@ pub struct Parts {
     pub api: AgentApi,
     ports: Ports,
     registry: Arc<Registry>,
-    libvirt: Libvirt,
+    node: Arc<Node>,
+    libvirt: Arc<Libvirt>,
     limits: Limits,
     summary: Summary,
 }
@@ -51,7 +55,12 @@ impl Parts {
                 "the catalogue has no template for this host, so no VM can be created; set images.catalog"
             );
         }
-        let libvirt = Libvirt::connect(libvirt_config(config, state.agent_id)?)?;
+        let acceleration = acceleration(config)?;
+        let host = ProcHost.facts().await?;
+        owner::warn_of_too_much(config, &host);
+        let tuning = owner::tuning(config, &host, acceleration);
+        let libvirt_config = libvirt_config(config, state.agent_id, acceleration, tuning);
+        let libvirt = Arc::new(Libvirt::connect(libvirt_config)?);
         libvirt.check().await.iter().for_each(|finding| tracing::error!("{finding}"));
         let ports = Ports {
             hypervisor: libvirt.hypervisor(),
@@ -72,9 +81,20 @@ impl Parts {
         let boot = ports.boot_moment().await?.boot;
         let (registry, limits) = (Arc::new(Registry::default()), limits(config));
         Reconcile::new(ports.clone(), Arc::clone(&registry), limits).adopt().await?;
-        let api = api(&ports, &registry, limits, catalog, boot);
+        let about = About {
+            agent_id: state.agent_id,
+            name: config.agent.name.clone(),
+            acceleration: match acceleration {
+                Acceleration::Kvm => "kvm",
+                Acceleration::Tcg => "tcg",
+            },
+            boot,
+        };
+        let node = Arc::default();
+        let quotas = Arc::new(Quotas::new(&config.rates));
+        let api = api(&ports, &registry, &node, limits, catalog, about, quotas);
         let summary = Summary { file, state };
-        Ok(Self { api, ports, registry, libvirt, limits, summary })
+        Ok(Self { api, ports, registry, node, libvirt, limits, summary })
     }
 
     /// What keeps the registry true and the summary written, for ever; and what becomes true when the
@@ -85,7 +105,8 @@ impl Parts {
         closing: CancellationToken,
     ) -> (impl Future<Output = ()> + Send + 'static, watch::Receiver<bool>) {
         let (ports, registry) = (self.ports.clone(), Arc::clone(&self.registry));
-        let watcher = Watcher::new(ports, registry, self.limits, SAMPLE_EVERY);
+        let node = Arc::clone(&self.node);
+        let watcher = Watcher::new(ports, registry, node, self.limits, SAMPLE_EVERY);
         let first_pass = watcher.first_pass();
         let (mut summary, registry) = (self.summary.clone(), Arc::clone(&self.registry));
         let watching = async move {
@@ -102,6 +123,17 @@ impl Parts {
             futures_util::future::join(watcher.run(closing.cancelled()), summarise).await;
         };
         (watching, first_pass)
+    }
+
+    /// Holds the guests that run to what the configuration says now: they may have been started by an agent with another
+    /// reservation.
+    pub fn tune(&self) -> impl Future<Output = ()> + Send + 'static {
+        let libvirt = Arc::clone(&self.libvirt);
+        async move {
+            if let Err(error) = libvirt.tune_running().await {
+                tracing::warn!(error = %error, "not all guests that run are held to the owner's reservation; their next start does it");
+            }
+        }
     }
 
     /// Writes the summary a last time and closes the connections to libvirt. No guest is touched.
@@ -134,9 +166,11 @@ impl Summary {
 fn api(
     ports: &Ports,
     registry: &Arc<Registry>,
+    node: &Arc<Node>,
     limits: Limits,
     catalog: Arc<Catalog>,
-    boot: Uuid,
+    about: About,
+    quotas: Arc<Quotas>,
 ) -> AgentApi {
     let (p, r) = (|| ports.clone(), || Arc::clone(registry));
     AgentApi {
@@ -147,10 +181,14 @@ fn api(
         status: Arc::new(VmStatusQuery::new(r())),
         list: Arc::new(ListVms::new(r())),
         catalog,
+        node: Arc::new(NodeQuery::new(Arc::clone(node), r(), limits)),
+        watch: Arc::new(WatchVms::new(r(), about.agent_id)),
         cache: r(),
         clock: Arc::clone(&ports.clock),
-        boot,
+        about: Arc::new(about),
+        closing: CancellationToken::new(),
         tasks: TaskTracker::new(),
+        quotas,
     }
 }
 
@@ -168,15 +206,21 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-fn libvirt_config(config: &Config, agent: Uuid) -> anyhow::Result<LibvirtConfig> {
-    Ok(LibvirtConfig {
+fn libvirt_config(
+    config: &Config,
+    agent: Uuid,
+    acceleration: Acceleration,
+    tuning: Tuning,
+) -> LibvirtConfig {
+    LibvirtConfig {
+        tuning,
         agent,
         uri: config.libvirt.uri.as_str().to_owned(),
         network: config.libvirt.network.as_str().to_owned(),
         storage_pool: config.libvirt.storage_pool.as_str().to_owned(),
-        acceleration: acceleration(config)?,
+        acceleration,
         ..LibvirtConfig::default()
-    })
+    }
 }
 
 fn acceleration(config: &Config) -> anyhow::Result<Acceleration> {

@@ -16,8 +16,11 @@ pub use identity::{MacAddr, RequestId, VmId, VmName, VmRef};
 pub use image::{Arch, BaseImage, Catalog, Checksum, Template, TemplateName};
 pub use record::{BootMoment, Change, Desired, Step, VmRecord, VmStage};
 pub use resources::{
-    Allocation, Budget, Bytes, Capacity, Gib, Overcommit, Reservation, ReservationRule, Reserve,
+    Allocation, Budget, Bytes, Capacity, Gib, NodeResources, Overcommit, Reservation,
+    ReservationRule, Reserve, ResourceInfo, Taken,
 };
-pub use sighting::{Definition, Kept, Observed, OffCause, PowerState, Sighting, VmStatus, VmView};
+pub use sighting::{
+    Definition, Kept, Observed, OffCause, PowerState, Sighting, Traffic, VmStatus, VmView,
+};
 pub use validation::Invalid;
 pub use vm::{VmRequest, VmShape, VmSpec};

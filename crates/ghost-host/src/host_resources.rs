@@ -1,7 +1,19 @@
-//! What the host has, as the kernel tells it. Invariant: a count is never guessed; text that is
+//! What the host has, as the kernel tells it. Invariant: a number is never guessed; text that is
 //! not understood is an error.
+//!
+//! | fact | source |
+//! |---|---|
+//! | CPUs | those online that are also in the affinity of this process, which cpusets narrow |
+//! | memory | `MemTotal`, or the lowest memory limit of this process's cgroup and its ancestors |
+//! | available memory | `MemAvailable`, never more than the memory |
+//! | boot | the kernel's boot id |
 
-use std::path::Path;
+mod cgroup;
+mod cpus;
+mod memory;
+
+use std::io;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use ghost_core::domain::{AppError, Bytes, ErrorKind};
@@ -11,8 +23,14 @@ use crate::disk_error::DiskError;
 
 /// The kernel's list of online CPUs (kernel, `Documentation/admin-guide/cputopology.rst`).
 const ONLINE_CPUS: &str = "/sys/devices/system/cpu/online";
+/// `Cpus_allowed_list` is the affinity of the main thread (proc_pid_status(5), cpuset(7)).
+const STATUS: &str = "/proc/self/status";
 /// The kernel's memory statistics (proc_meminfo(5)).
 const MEMORY: &str = "/proc/meminfo";
+/// The cgroups of this process (cgroups(7)).
+const GROUPS: &str = "/proc/self/cgroup";
+/// What is mounted where (proc_pid_mountinfo(5)).
+const MOUNTS: &str = "/proc/self/mountinfo";
 /// Made anew by the kernel at each boot (kernel, `Documentation/admin-guide/sysctl/kernel.rst`).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -20,120 +38,126 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ProcHost;
 
-/// The kernel's text was not understood.
+/// The kernel's text was not understood, or leaves us nothing.
 #[derive(Debug, thiserror::Error)]
 enum HostError {
     #[error(transparent)]
     Read(#[from] DiskError),
-    #[error("{path} says '{}', which is not a {expected}", shown.escape_debug())]
-    Garbage { path: &'static str, shown: String, expected: &'static str },
+    #[error("{} says '{}', which is not a {expected}", path.display(), shown.escape_debug())]
+    Garbage { path: PathBuf, shown: String, expected: &'static str },
+    #[error("none of the CPUs that this process may use is online")]
+    NoCpu,
 }
 
 impl From<HostError> for AppError {
     fn from(error: HostError) -> Self {
-        match error {
-            HostError::Read(error) => error.into(),
-            HostError::Garbage { .. } => Self::new(ErrorKind::Internal, error.to_string())
-                .remedy("check that /proc and /sys are the kernel's own"),
-        }
+        let remedy = match error {
+            HostError::Read(error) => return error.into(),
+            HostError::Garbage { .. } => "check that /proc and /sys are the kernel's own",
+            HostError::NoCpu => "widen the agent's cpuset or CPUAffinity, or put a CPU online",
+        };
+        Self::new(ErrorKind::Internal, error.to_string()).remedy(remedy)
     }
 }
 
 #[async_trait]
 impl Host for ProcHost {
     async fn facts(&self) -> PortResult<HostFacts> {
-        let cpus = read(ONLINE_CPUS, "list of CPUs", count_cpus)?;
-        let ram = read(MEMORY, "memory statistic", memory_total)?;
+        let online = read(ONLINE_CPUS, "list of CPUs", cpus::parse_list)?;
+        let allowed = read(STATUS, "process status with Cpus_allowed_list", cpus::allowed)?;
+        let cpus = cpus::usable(&online, &allowed).ok_or(HostError::NoCpu)?;
+        let memory = read(MEMORY, "memory statistic", memory::parse)?;
+        let ram = lowest_limit()?.map_or(memory.total, |limit| limit.min(memory.total));
         let boot = read(BOOT_ID, "UUID", |text| text.trim().parse().ok())?;
-        Ok(HostFacts { cpus, ram, boot })
+        Ok(HostFacts { cpus, ram, ram_available: memory.available.min(ram), boot })
     }
 }
 
+/// The lowest memory limit that this process is held to, if any.
+fn lowest_limit() -> Result<Option<Bytes>, HostError> {
+    let mounts = text_of(Path::new(MOUNTS))?;
+    let files =
+        read(GROUPS, "list of cgroups, or /proc/self/mountinfo no list of mounts", |text| {
+            cgroup::limit_files(text, &mounts)
+        })?;
+    lowest(&files)
+}
+
+fn lowest(files: &[PathBuf]) -> Result<Option<Bytes>, HostError> {
+    let mut lowest: Option<Bytes> = None;
+    for file in files {
+        let limit = match text_of(file) {
+            Ok(text) => understood(file, &text, "memory limit", cgroup::parse_limit)?,
+            // The root of a tree, and a group without the memory controller, have no such file.
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error.into()),
+        };
+        lowest = lowest.into_iter().chain(limit).min();
+    }
+    Ok(lowest)
+}
+
 /// Kernel files are made on the fly and never wait for a disk, so that reading them blocks no one.
+///
+/// Lossy, because anyone's mount point may be no UTF-8.
+fn text_of(path: &Path) -> Result<String, DiskError> {
+    let bytes = std::fs::read(path).map_err(DiskError::on("read", path))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 fn read<T>(
     path: &'static str,
     expected: &'static str,
-    parse: fn(&str) -> Option<T>,
+    parse: impl FnOnce(&str) -> Option<T>,
 ) -> Result<T, HostError> {
-    let text = std::fs::read_to_string(path).map_err(DiskError::on("read", Path::new(path)))?;
-    parse(&text).ok_or_else(|| {
+    let path = Path::new(path);
+    understood(path, &text_of(path)?, expected, parse)
+}
+
+fn understood<T>(
+    path: &Path,
+    text: &str,
+    expected: &'static str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<T, HostError> {
+    parse(text).ok_or_else(|| {
         let shown = text.lines().next().unwrap_or_default().chars().take(80).collect();
-        HostError::Garbage { path, shown, expected }
+        HostError::Garbage { path: path.to_owned(), shown, expected }
     })
-}
-
-/// Counts the CPUs of a list such as `0-3,5,8-9`; `None` if it isn't one.
-fn count_cpus(list: &str) -> Option<u32> {
-    let range = |part: &str| {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
-        last.checked_sub(first)?.checked_add(1)
-    };
-    list.trim().split(',').try_fold(0_u32, |sum, part| sum.checked_add(range(part)?))
-}
-
-/// Finds `MemTotal:  16384 kB`, where `kB` means KiB; `None` without such a line.
-fn memory_total(text: &str) -> Option<Bytes> {
-    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kib: u64 = total.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
-    kib.checked_mul(1024).filter(|&bytes| bytes > 0).map(Bytes)
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    #[test]
-    fn a_cpu_list_is_counted_range_by_range() {
-        for (list, cpus) in [("0\n", 1), ("0-1\n", 2), ("0-3,5,8-9\n", 7), ("7", 1)] {
-            assert_eq!(count_cpus(list), Some(cpus), "{list}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_cpu_list_is_not_counted() {
-        for list in ["", "\n", "3-0", "0-", "-1", "0,,1", "a", "0-4294967295", "0 1", "0x1"] {
-            assert_eq!(count_cpus(list), None, "{list}");
-        }
-    }
-
-    #[test]
-    fn memory_is_read_in_kib_wherever_its_line_stands() {
-        let text = "MemFree:  1 kB\nMemTotal:       16384 kB\nSwapTotal: 9 kB\n";
-        assert_eq!(memory_total(text), Some(Bytes(16 << 20)));
-    }
-
-    #[test]
-    fn memory_without_number_or_unit_is_not_guessed() {
-        for text in [
-            "",
-            "MemTotal:",
-            "MemTotal: kB",
-            "MemTotal: 1 MB",
-            "MemTotal: 0 kB",
-            "MemTotal: 99999999999999999999 kB",
-            "XMemTotal: 1 kB",
-        ] {
-            assert_eq!(memory_total(text), None, "{text}");
-        }
-    }
 
     #[tokio::test]
     async fn this_host_has_cpus_and_memory() {
         let facts = ProcHost.facts().await.unwrap();
-        assert!(facts.cpus >= 1);
-        assert!(facts.ram > Bytes(64 << 20));
+        assert!(facts.cpus.is_sorted_by(|a, b| a < b) && !facts.cpus.is_empty(), "{facts:?}");
+        assert!(facts.ram > Bytes(64 << 20), "{facts:?}");
+        assert!(facts.ram_available <= facts.ram && facts.ram_available > Bytes(0), "{facts:?}");
         assert_eq!(facts.boot, ProcHost.facts().await.unwrap().boot);
         assert!(!facts.boot.is_nil());
     }
 
-    proptest! {
-        #[test]
-        fn no_text_makes_the_parsers_panic(text in "\\PC{0,40}|[0-9,-]{0,40}") {
-            let _ = count_cpus(&text);
-            let _ = memory_total(&format!("MemTotal:{text} kB"));
-        }
+    #[test]
+    fn the_lowest_limit_of_all_groups_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = ["own", "missing", "slice", "root"].map(|name| folder.path().join(name));
+        std::fs::write(&files[0], "max\n").unwrap();
+        assert_eq!(lowest(&files).unwrap(), None);
+        std::fs::write(&files[2], "4096\n").unwrap();
+        std::fs::write(&files[3], "8192\n").unwrap();
+        assert_eq!(lowest(&files).unwrap(), Some(Bytes(4096)));
+        std::fs::write(&files[3], "lots\n").unwrap();
+        let error = lowest(&files).unwrap_err().to_string();
+        assert!(error.ends_with("root says 'lots', which is not a memory limit"), "{error}");
+    }
+
+    #[test]
+    fn text_that_is_not_understood_is_shown_with_its_file() {
+        let error = understood(Path::new("/x/y"), "a\u{1b}\nb", "number", |_| None::<u8>);
+        let error = AppError::from(error.unwrap_err()).to_string();
+        assert!(error.starts_with("/x/y says 'a\\u{1b}', which is not a number; "), "{error}");
     }
 }

@@ -14,10 +14,14 @@ use uuid::Uuid;
 use crate::acceleration::Acceleration;
 use crate::failure::Failure;
 use crate::mark::Mark;
+use crate::tuning::Tuning;
 use crate::xml::Element;
 
 /// The filter that holds a guest to its own addresses; shipped with libvirt.
 pub(crate) const NWFILTER: &str = "clean-traffic";
+
+/// What the guest sees its overlay as.
+pub(crate) const OVERLAY: &str = "vda";
 
 /// What the host gives to all domains.
 #[derive(Debug, Clone)]
@@ -30,6 +34,8 @@ pub(crate) struct Platform {
     pub(crate) network: String,
     /// The agent, for the domain's mark.
     pub(crate) agent: Uuid,
+    /// What they are held to.
+    pub(crate) tuning: Tuning,
 }
 
 /// Files beside those of the [`DomainSpec`].
@@ -92,7 +98,7 @@ pub(crate) fn domain(
         .child(Element::new("title").text(&record.name))
         .child(Element::new("metadata").child(mark))
         .child(Element::new("memory").attr("unit", "GiB").text(record.shape.ram.get()))
-        .child(Element::new("vcpu").attr("placement", "static").text(record.shape.vcpus))
+        .child(vcpu(record.shape.vcpus, &platform.tuning))
         .child(os(*arch))
         .child(features(*arch, *acceleration))
         .child(cpu(*acceleration))
@@ -103,6 +109,15 @@ pub(crate) fn domain(
         .child(action("on_crash", "destroy"))
         .child(devices::devices(spec, files, platform));
     element.render().map_err(|e| Failure::Xml { what: "the new domain", why: e.to_string() })
+}
+
+/// libvirt ties QEMU's other threads to the same CPUs (formatdomain, "CPU Allocation").
+fn vcpu(count: impl ToString, tuning: &Tuning) -> Element {
+    let vcpu = Element::new("vcpu").attr("placement", "static").text(count);
+    match tuning.cpuset() {
+        Some(cpus) => vcpu.attr("cpuset", cpus),
+        None => vcpu,
+    }
 }
 
 fn os(arch: Arch) -> Element {

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use ghost_core::domain::{AppError, Kept, Observed, VmId};
+use ghost_core::domain::{AppError, Definition, Kept, Observed, VmId};
 use ghost_core::ports::{DomainSpec, Hypervisor, PortResult};
 
 use crate::console;
@@ -17,7 +17,8 @@ use crate::failure::Failure;
 use crate::mark;
 use crate::power;
 use crate::storage_pool::volumes;
-use crate::sys::{Conn, Domain, LibvirtError};
+use crate::sys::{Conn, Domain, LibvirtError, Tuned};
+use crate::tuning::{Cgroups, Refusals};
 use crate::watch::Memory;
 
 /// The hypervisor port.
@@ -29,6 +30,51 @@ pub(crate) struct LibvirtHypervisor {
     pub(crate) pool: Arc<str>,
     /// Domains of other agents that were told of.
     pub(crate) strangers: Mutex<HashSet<VmId>>,
+    pub(crate) cgroups: Cgroups,
+    pub(crate) refusals: Arc<Refusals>,
+}
+
+impl LibvirtHypervisor {
+    /// Holds each of this agent's domains to the owner's limits.
+    pub(crate) async fn tune_all(&self) -> PortResult<()> {
+        let mut first = Ok(());
+        for kept in self.kept().await? {
+            match (&first, self.tune(kept).await) {
+                (_, Ok(())) => {}
+                (Ok(()), failed) => first = failed,
+                (Err(_), Err(error)) => {
+                    tracing::warn!(%error, "one more VM is not held to the owner's limits");
+                }
+            }
+        }
+        first
+    }
+
+    async fn tune(&self, Kept { id, definition, .. }: Kept) -> PortResult<()> {
+        let (platform, cgroups) = (Arc::clone(&self.platform), self.cgroups);
+        let refusals = Arc::clone(&self.refusals);
+        let tune = move |conn: &Conn| {
+            let Some(domain) = mark::find(conn, id)? else { return Ok(()) };
+            let tuning = &platform.tuning;
+            match definition {
+                Definition::Persistent => tuning.ensure_pinned(conn, &domain, Tuned::Definition)?,
+                Definition::Transient => {}
+            }
+            if domain.is_active()? {
+                match tuning.ensure_pinned(conn, &domain, Tuned::Running) {
+                    // It went off in between.
+                    Err(_) if !domain.is_active()? => return Ok(()),
+                    other => other?,
+                }
+                tuning.hold(&domain, id, cgroups, &refusals);
+            }
+            Ok(())
+        };
+        self.calls
+            .call_for(id, "hold the VM to the owner's limits", Effort::Slow, tune)
+            .await
+            .map_err(|e| about(e, id))
+    }
 }
 
 #[async_trait]
@@ -78,16 +124,21 @@ impl Hypervisor for LibvirtHypervisor {
     }
 
     async fn ensure_started(&self, id: VmId) -> PortResult<()> {
+        let (platform, cgroups) = (Arc::clone(&self.platform), self.cgroups);
+        let refusals = Arc::clone(&self.refusals);
         let start = move |conn: &Conn| {
             let domain = mark::find(conn, id)?.ok_or(Failure::NoDomain(id))?;
             if domain.is_active()? {
                 return if domain.is_paused()? { Ok(domain.resume()?) } else { Ok(()) };
             }
+            platform.tuning.ensure_pinned(conn, &domain, Tuned::Definition)?;
             match domain.start() {
                 // Somebody else was faster.
-                Err(_) if domain.is_active()? => Ok(()),
-                other => Ok(other?),
+                Err(_) if domain.is_active()? => {}
+                other => other?,
             }
+            platform.tuning.hold(&domain, id, cgroups, &refusals);
+            Ok(())
         };
         self.calls
             .call_for(id, "start the domain", Effort::Slow, start)

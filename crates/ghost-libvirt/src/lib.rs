@@ -34,10 +34,12 @@ mod storage_pool;
 )]
 mod sys;
 mod threads;
+mod tuning;
 mod watch;
 mod xml;
 
 pub use acceleration::{Acceleration, AccelerationChoice, Detected};
 pub use libvirt::{Libvirt, LibvirtConfig};
 pub use sys::leave;
+pub use tuning::Tuning;
 pub use watch::ConnectionState;

@@ -18,6 +18,7 @@ use crate::preflight;
 use crate::storage_pool::StoragePool;
 use crate::sys::LibvirtError;
 use crate::threads;
+use crate::tuning::{Cgroups, Tuning};
 use crate::watch::{ConnectionState, Contact, Memory, Watch};
 
 /// What the agent's configuration says of libvirt.
@@ -34,6 +35,8 @@ pub struct LibvirtConfig {
     pub acceleration: Acceleration,
     /// The agent's id, kept in the mark of each domain.
     pub agent: Uuid,
+    /// What VMs are held to, for the owner's sake.
+    pub tuning: Tuning,
     /// Deadline of questions and small changes.
     pub call_timeout: Duration,
     /// Deadline of starting, defining, destroying, making volumes.
@@ -48,6 +51,7 @@ impl Default for LibvirtConfig {
             storage_pool: "default".to_owned(),
             acceleration: Acceleration::Kvm,
             agent: Uuid::nil(),
+            tuning: Tuning::default(),
             call_timeout: Duration::from_secs(10),
             slow_call_timeout: Duration::from_secs(30),
         }
@@ -96,6 +100,7 @@ impl Libvirt {
             acceleration: config.acceleration,
             network: config.network.clone(),
             agent: config.agent,
+            tuning: config.tuning.clone(),
         });
         Ok(Self {
             hypervisor: Arc::new(LibvirtHypervisor {
@@ -104,6 +109,8 @@ impl Libvirt {
                 platform,
                 pool: Arc::clone(&pool),
                 strangers: std::sync::Mutex::default(),
+                cgroups: Cgroups::of_host(),
+                refusals: Arc::default(),
             }),
             network: Arc::new(NatNetwork::new(Arc::clone(&calls), config.network.as_str().into())),
             storage: Arc::new(StoragePool { calls: Arc::clone(&calls), pool }),
@@ -158,6 +165,17 @@ impl Libvirt {
             Ok(findings) => findings,
             Err(error) => vec![AppError::from(error).with("uri", &self.config.uri)],
         }
+    }
+
+    /// Holds this agent's VMs to [`LibvirtConfig::tuning`], which may be newer than they are: running ones
+    /// at once, others from their next start. Limits that are no longer set stay as they are until the VM is
+    /// defined anew (CPUs, disk) or started (weights, memory, network). A start does the same for its VM.
+    ///
+    /// # Errors
+    /// As the ports' if libvirt can't be asked for the domains; else the first VM's that could not be tied to
+    /// its CPUs, after all others were. What the host can't hold at all is a warning in the log.
+    pub async fn tune_running(&self) -> Result<(), AppError> {
+        self.hypervisor.tune_all().await
     }
 
     /// Refuses further calls, lets those under way end, closes the connections, and joins the threads:

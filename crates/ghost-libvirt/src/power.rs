@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use ghost_core::domain::{Observed, OffCause, PowerState, VmId};
+use ghost_core::domain::{Observed, OffCause, PowerState, Traffic, VmId};
 use virt_sys as c;
 
-use crate::sys::{DomainState, DomainStats, IoErrorEvent, LifecycleEvent};
+use crate::domain_xml::OVERLAY;
+use crate::sys::{DiskStats, DomainState, DomainStats, IoErrorEvent, LifecycleEvent, NetStats};
 
 /// Why a guest is held by an error of its disk, where no more is known.
 pub(crate) const IO_ERROR: &str = "I/O error";
@@ -124,22 +125,56 @@ fn paused(reason: u32) -> &'static str {
 
 /// Reads a record of the bulk statistics.
 pub(crate) fn observed(stats: &DomainStats) -> Observed {
+    let power = power(stats.state);
+    // libvirt tells some other cgroup's of a domain that is off.
+    let cpu_time = stats.cpu_time.filter(|_| !power.is_down()).unwrap_or_default();
     Observed {
         id: VmId::from(stats.uuid),
-        power: power(stats.state),
-        cpu_time: Duration::from_nanos(stats.cpu_time.unwrap_or_default()),
+        power,
+        cpu_time: Duration::from_nanos(cpu_time),
         ram_used: ram_used(stats),
+        traffic: traffic(stats),
     }
 }
 
+/// Bytes in the KiB that libvirt counts memory in.
+const KIB: u64 = 1024;
+
 /// The guest's own account is the best: what it has less what it could hand out. Older balloon
-/// drivers only know what is not used for anything.
+/// drivers only know what is not used for anything. A guest whose driver says nothing, or that has
+/// none, has at most what QEMU holds of the host's memory (its resident set), and never more than the
+/// balloon leaves to it: an upper bound, for QEMU's own memory is in it, and what the guest has let go of.
 fn ram_used(stats: &DomainStats) -> Option<u64> {
-    let used = match (stats.available, stats.usable) {
+    let told = match (stats.available, stats.usable) {
         (Some(available), Some(usable)) => available.checked_sub(usable),
-        _ => stats.balloon?.checked_sub(stats.unused?),
+        _ => stats.balloon.zip(stats.unused).and_then(|(has, unused)| has.checked_sub(unused)),
     };
-    used.map(|kib| kib * 1024)
+    let most = || stats.rss.zip(stats.balloon).map(|(rss, has)| rss.min(has));
+    told.or_else(most).map(|kib| kib * KIB)
+}
+
+/// Interfaces are summed up; of the disks only the overlay counts, for nothing is ever written to the
+/// seed.
+fn traffic(stats: &DomainStats) -> Traffic {
+    let sum = |of: fn(&NetStats) -> Option<u64>| stats.nets.iter().filter_map(of).sum();
+    let overlay = stats.disks.iter().find(|disk| disk.target == OVERLAY);
+    let disk = |of: fn(&DiskStats) -> Option<u64>| overlay.and_then(of).unwrap_or_default();
+    Traffic {
+        net_rx: sum(|net| net.rx),
+        net_tx: sum(|net| net.tx),
+        disk_read: disk(|disk| disk.read),
+        disk_written: disk(|disk| disk.written),
+        disk_used: disk(disk_used),
+        host_ram: stats.rss.unwrap_or_default() * KIB,
+    }
+}
+
+/// What the file takes of its file system; which field that is depends on who told it.
+fn disk_used(disk: &DiskStats) -> Option<u64> {
+    match disk.read {
+        Some(_told_by_qemu) => disk.physical,
+        None => disk.allocation,
+    }
 }
 
 #[cfg(test)]
@@ -157,15 +192,52 @@ mod tests {
             available: Some(900),
             usable: Some(600),
             unused: Some(100),
+            rss: Some(800),
+            disks: vec![disk("vdb", Some(7)), disk("vda", Some(10))],
+            nets: vec![NetStats { rx: Some(1), tx: Some(2) }, NetStats { rx: Some(30), tx: None }],
         }
+    }
+
+    fn disk(target: &str, read: Option<u64>) -> DiskStats {
+        let (written, allocation, physical) = (read.map(|n| n + 1), Some(100), Some(200));
+        DiskStats { target: target.to_owned(), read, written, allocation, physical }
     }
 
     #[test]
     fn used_memory_is_the_guests_own_account_where_there_is_one() {
         assert_eq!(ram_used(&stats()), Some(300 * 1024));
         assert_eq!(ram_used(&DomainStats { usable: None, ..stats() }), Some(900 * 1024));
-        assert_eq!(ram_used(&DomainStats { usable: None, unused: None, ..stats() }), None);
-        assert_eq!(ram_used(&DomainStats { usable: Some(901), ..stats() }), None);
+    }
+
+    #[test]
+    fn a_guest_that_tells_nothing_uses_at_most_what_qemu_holds_and_what_it_was_given() {
+        let silent = || DomainStats { usable: None, unused: None, ..stats() };
+        assert_eq!(ram_used(&silent()), Some(800 * 1024));
+        assert_eq!(ram_used(&DomainStats { rss: Some(1001), ..silent() }), Some(1000 * 1024));
+        assert_eq!(ram_used(&DomainStats { rss: None, ..silent() }), None);
+        assert_eq!(ram_used(&DomainStats { balloon: None, ..silent() }), None);
+        assert_eq!(ram_used(&DomainStats { usable: Some(901), ..stats() }), Some(800 * 1024));
+    }
+
+    #[test]
+    fn traffic_is_of_all_interfaces_and_of_the_overlay_alone() {
+        let expected = Traffic {
+            net_rx: 31,
+            net_tx: 2,
+            disk_read: 10,
+            disk_written: 11,
+            disk_used: 200,
+            host_ram: 800 * 1024,
+        };
+        assert_eq!(observed(&stats()).traffic, expected);
+        let nothing = DomainStats { rss: None, disks: Vec::new(), nets: Vec::new(), ..stats() };
+        assert_eq!(observed(&nothing).traffic, Traffic::default());
+    }
+
+    #[test]
+    fn what_a_disk_takes_is_told_by_another_field_when_qemu_does_not_answer() {
+        let off = DomainStats { disks: vec![disk("vda", None)], ..stats() };
+        assert_eq!(observed(&off).traffic.disk_used, 100);
     }
 
     #[test]
@@ -226,6 +298,12 @@ mod tests {
             let event = IoErrorEvent { uuid: Uuid::nil(), action, reason: reason.to_owned() };
             assert_eq!(io_error(&event), expected, "{action} {reason}");
         }
+    }
+
+    #[test]
+    fn a_domain_that_is_off_uses_no_cpu_time_whatever_libvirt_says() {
+        let off = DomainStats { state: DomainState { state: 5, reason: 1 }, ..stats() };
+        assert_eq!(observed(&off).cpu_time, Duration::ZERO);
     }
 
     #[test]

@@ -14,12 +14,16 @@ mod handle;
 mod leave;
 mod network;
 mod notify;
+mod stats;
 mod storage;
+mod tune;
 
 pub(crate) use conn::Conn;
-pub(crate) use domain::{Domain, DomainState, DomainStats, MetadataOf};
+pub(crate) use domain::{Domain, DomainState, MetadataOf};
 pub(crate) use error::LibvirtError;
 pub use leave::leave;
 pub(crate) use network::{DhcpLease, HostUpdate, Network, NetworkXml, Reach};
 pub(crate) use notify::{DomainEvent, IoErrorEvent, LifecycleEvent, Subscription};
+pub(crate) use stats::{DiskStats, DomainStats, NetStats};
 pub(crate) use storage::{Pool, Volume};
+pub(crate) use tune::{CpuMap, Direction, Tuned};

@@ -5,7 +5,8 @@ mod delete;
 mod inputs;
 mod list;
 mod power;
-mod status;
+pub(crate) mod status;
+mod watch;
 
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     /// List all VMs of the agent, ordered by name.
     #[command(visible_alias = "ls")]
     List(list::List),
+    /// Show all VMs, then each change as it happens; Ctrl-C ends it.
+    Watch,
     /// Show one VM in detail.
     #[command(visible_alias = "show")]
     Status(status::VmStatus),
@@ -48,6 +51,7 @@ pub(crate) async fn run(command: Command, global: &Global) -> Result<Exit, Failu
     match command {
         Command::Create(args) => create::run(args, global).await,
         Command::List(args) => list::run(&args, global).await,
+        Command::Watch => watch::run(global).await,
         Command::Status(args) => status::run(args, global).await,
         Command::Start(args) => power::start(args, global).await,
         Command::Stop(args) => power::stop(args, global).await,

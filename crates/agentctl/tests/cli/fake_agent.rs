@@ -1,6 +1,8 @@
 //! An agent with real state and no VMs: what is created can be listed, stopped, started and
 //! deleted, and names such as `hang` make it misbehave.
 
+mod watching;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -8,17 +10,20 @@ use std::time::Duration;
 
 use ghost_proto::agentpb::agent_service_server::{AgentService, AgentServiceServer};
 use ghost_proto::agentpb::{
-    CreateVmRequest, CreateVmResponse, DeleteVmRequest, DeleteVmResponse, GetVmStatusRequest,
-    GetVmStatusResponse, ListVMsRequest, ListVMsResponse, StartVmRequest, StartVmResponse,
-    StopVmRequest, StopVmResponse, VmInfo,
+    CreateVmRequest, CreateVmResponse, DeleteVmRequest, DeleteVmResponse, GetNodeInfoRequest,
+    GetNodeInfoResponse, GetVmStatusRequest, GetVmStatusResponse, ListVMsRequest, ListVMsResponse,
+    StartVmRequest, StartVmResponse, StopVmRequest, StopVmResponse, VmInfo, WatchVMsRequest,
 };
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::transport::Server;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
+
+pub(crate) use watching::{Ending, Watching, event, synced};
 
 /// The address that every VM gets.
 pub(crate) const ADDRESS: &str = "192.168.122.50";
@@ -35,6 +40,8 @@ pub(crate) struct State {
     pub(crate) status_asks: usize,
     /// How old its answers are, in seconds.
     pub(crate) age: Option<u64>,
+    pub(crate) watching: Watching,
+    pub(crate) node: GetNodeInfoResponse,
 }
 
 /// A running agent; stops when dropped.
@@ -63,7 +70,12 @@ impl FakeAgent {
         let (agent, service) = Self::prepare();
         let listener =
             agent.runtime().block_on(async { UnixListener::bind(agent.socket()) }).unwrap();
-        let incoming = UnixListenerStream::new(listener);
+        let state = Arc::clone(&agent.state);
+        let incoming = UnixListenerStream::new(listener).map(move |stream| {
+            let stream = stream?;
+            state.lock().unwrap().watching.connected(&stream);
+            Ok::<_, std::io::Error>(stream)
+        });
         agent.runtime().spawn(
             Server::builder()
                 .add_service(AgentServiceServer::new(service))
@@ -134,13 +146,33 @@ fn vm(name: &str, status: &str) -> VmInfo {
     }
 }
 
+fn detail(vm: VmInfo) -> GetVmStatusResponse {
+    let moved = vm.name == "traffic";
+    GetVmStatusResponse {
+        vm_id: vm.vm_id,
+        name: vm.name,
+        status: vm.status,
+        vcpu: 2,
+        ram_gb: 4,
+        disk_gb: 20,
+        ip_address: vm.ip_address,
+        uptime_seconds: 3725,
+        cpu_usage_percent: 12.5,
+        ram_usage_percent: 50.25,
+        reason: vm.reason,
+        disk_used_bytes: if moved { 3 << 29 } else { 0 },
+        net_rx_bytes: if moved { 2048 } else { 0 },
+        ..Default::default()
+    }
+}
+
 struct Service {
     state: Arc<Mutex<State>>,
     /// One permit for each question about a VM that is being created.
     asked_while_creating: Semaphore,
 }
 
-fn error(code: Code, reason: &str, message: &str) -> Status {
+pub(crate) fn error(code: Code, reason: &str, message: &str) -> Status {
     let metadata = [("vm_name".to_owned(), "web-1".to_owned())];
     Status::with_error_details(
         code,
@@ -290,19 +322,25 @@ impl AgentService for Service {
         if vm.status == "creating" {
             self.asked_while_creating.add_permits(1);
         }
-        Ok(self.aged(GetVmStatusResponse {
-            vm_id: vm.vm_id,
-            name: vm.name,
-            status: vm.status,
-            vcpu: 2,
-            ram_gb: 4,
-            disk_gb: 20,
-            ip_address: vm.ip_address,
-            uptime_seconds: 3725,
-            cpu_usage_percent: 12.5,
-            ram_usage_percent: 50.25,
-            reason: vm.reason,
-        }))
+        Ok(self.aged(detail(vm)))
+    }
+
+    async fn get_node_info(
+        &self,
+        _: Request<GetNodeInfoRequest>,
+    ) -> Result<Response<GetNodeInfoResponse>, Status> {
+        let node = self.state.lock().unwrap().node.clone();
+        Ok(self.aged(node))
+    }
+
+    type WatchVMsStream = watching::Events;
+
+    async fn watch_v_ms(
+        &self,
+        request: Request<WatchVMsRequest>,
+    ) -> Result<Response<Self::WatchVMsStream>, Status> {
+        let events = watching::watch(&mut self.state.lock().unwrap(), request.into_inner());
+        Ok(self.aged(events))
     }
 
     async fn list_v_ms(

@@ -5,14 +5,25 @@ use crate::run::agentctl;
 #[test]
 fn help_mentions_every_verb_and_exit_code() {
     let help = agentctl(&["--help"]).stdout;
-    for word in ["vm", "certs", "doctor", "completions", "man", "version", "--addr", "--socket"] {
+    for word in [
+        "vm",
+        "node",
+        "top",
+        "certs",
+        "doctor",
+        "completions",
+        "man",
+        "version",
+        "--addr",
+        "--socket",
+    ] {
         assert!(help.contains(&format!("  {word}")), "{word} in {help}");
     }
     for code in 0..=9 {
         assert!(help.contains(&format!("\n  {code}  ")), "{code} in {help}");
     }
     let vm = agentctl(&["vm", "--help"]).stdout;
-    for verb in ["create", "list", "status", "start", "stop", "delete"] {
+    for verb in ["create", "list", "watch", "status", "start", "stop", "delete"] {
         assert!(vm.contains(&format!("\n  {verb} ")), "{verb} in {vm}");
     }
 }

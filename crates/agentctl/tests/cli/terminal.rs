@@ -2,10 +2,14 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::process::{Command, Stdio};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
 
+use ghost_proto::agentpb::Resource;
 use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::fake_agent::FakeAgent;
 use crate::run::{BINARY, VARIABLES};
@@ -34,8 +38,14 @@ fn at_a_terminal(agent: &FakeAgent, args: &[&str], typed: &str, env: &[(&str, &s
     // The command keeps a copy of the terminal, which would never end then.
     drop(command);
     let mut master = File::from(master);
-    master.write_all(typed.as_bytes()).unwrap();
     let mut screen = Vec::new();
+    // The terminal shows what is typed at once: before the question it would stand inside of it.
+    while !typed.is_empty() && !screen.ends_with(b"] ") {
+        let mut byte = [0];
+        master.read_exact(&mut byte).unwrap();
+        screen.extend(byte);
+    }
+    master.write_all(typed.as_bytes()).unwrap();
     // Reading fails with EIO once the last writer is gone: that is the end.
     let _ = master.read_to_end(&mut screen);
     let output = child.wait_with_output().unwrap();
@@ -78,4 +88,90 @@ fn errors_are_red_unless_no_color_is_set() {
     let plain = at_a_terminal(&agent, &args, "", &[("NO_COLOR", "1")]).screen;
     assert!(plain.contains("error: there is no VM nobody"), "{plain:?}");
     assert!(!plain.contains("\u{1b}[1;31m"), "{plain:?}");
+}
+
+/// Opens a pseudo-terminal of this size: its master and its terminal.
+fn pseudo_terminal(columns: u16, rows: u16) -> (File, OwnedFd) {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let size = Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&master, size).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let terminal = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+    (File::from(master), terminal)
+}
+
+/// Starts `agentctl ARGS` with standard output on `terminal`.
+fn shown_on(terminal: OwnedFd, agent: &FakeAgent, args: &[&str], env: &[(&str, &str)]) -> Child {
+    let mut command = Command::new(BINARY);
+    for variable in VARIABLES {
+        command.env_remove(variable);
+    }
+    command.env("TERM", "xterm").envs(env.iter().copied()).arg("--socket").arg(agent.socket());
+    command.args(args).stdin(Stdio::null()).stdout(terminal).stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
+#[test]
+fn top_refreshes_until_ctrl_c_and_leaves_the_terminal_as_it_was() {
+    let agent = FakeAgent::on_socket().with_vms(&["web-1"]);
+    agent.state.lock().unwrap().watching.rx_step = 1 << 30;
+    let (mut master, terminal) = pseudo_terminal(90, 10);
+    let args = ["top", "--interval", "1s"];
+    let mut child = shown_on(terminal, &agent, &args, &[("NO_COLOR", "1")]);
+    let (mut screen, mut bytes, mut cut) = (String::new(), [0; 4096], false);
+    // The third table has a rate, of two changes.
+    while !(screen.contains("MiB          -") || screen.contains("GiB          -")) {
+        let read = master.read(&mut bytes).unwrap();
+        assert!(read > 0 && screen.len() < 4096, "{screen:?}");
+        screen.push_str(&String::from_utf8_lossy(&bytes[..read]));
+        if !cut && screen.contains("web-1") {
+            cut = true;
+            agent.state.lock().unwrap().watching.cut();
+        }
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    // Reading fails with EIO once the last writer is gone: that is the end.
+    let mut rest = Vec::new();
+    let _ = master.read_to_end(&mut rest);
+    screen.push_str(&String::from_utf8_lossy(&rest));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(screen.starts_with("\u{1b}[?1049h\u{1b}[?25l\u{1b}[?7l\u{1b}[H"), "{screen:?}");
+    assert!(screen.ends_with("\u{1b}[?7h\u{1b}[?25h\u{1b}[?1049l"), "{screen:?}");
+    assert!(screen.contains("1 VMs, 1 running"), "{screen:?}");
+    assert!(screen.contains("trying again") || screen.contains("broke"), "{screen:?}");
+}
+
+#[test]
+fn a_terminal_that_cannot_be_drawn_on_gets_one_table() {
+    let agent = FakeAgent::on_socket().with_vms(&["web-1"]);
+    let (mut master, terminal) = pseudo_terminal(90, 10);
+    let mut child = shown_on(terminal, &agent, &["top"], &[("TERM", "dumb")]);
+    let mut screen = Vec::new();
+    // As above.
+    let _ = master.read_to_end(&mut screen);
+    let screen = String::from_utf8(screen).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(screen.contains("web-1") && !screen.contains('\u{1b}'), "{screen:?}");
+}
+
+#[test]
+fn bars_are_as_wide_as_the_terminal_and_coloured_unless_no_color_is_set() {
+    let agent = FakeAgent::on_socket();
+    let half = Resource { total: 2.0, reserved: 1.0, overcommit: 1.0, ..Default::default() };
+    agent.state.lock().unwrap().node.cpu = Some(half);
+    let show = |env: &[(&str, &str)]| {
+        let (mut master, terminal) = pseudo_terminal(30, 10);
+        let mut child = shown_on(terminal, &agent, &["node"], env);
+        let mut screen = Vec::new();
+        // As above.
+        let _ = master.read_to_end(&mut screen);
+        child.wait().unwrap();
+        String::from_utf8(screen).unwrap()
+    };
+    let plain = show(&[("NO_COLOR", "1")]);
+    assert!(plain.contains("CPU     [==========..........]\r\n"), "{plain:?}");
+    assert!(!plain.contains('\u{1b}'), "{plain:?}");
+    assert!(show(&[]).contains("[\u{1b}[34m=========="), "{plain:?}");
 }

@@ -182,3 +182,17 @@ fn nothing_is_deleted_without_a_yes_when_nobody_can_be_asked() {
     assert!(run.stderr.contains("--yes"), "{run:?}");
     assert!(agent.status_of("web-1").is_some());
 }
+
+#[test]
+fn status_shows_what_the_vm_takes_and_moves_once_it_does() {
+    let agent = FakeAgent::on_socket().with_vms(&["web-1", "traffic"]);
+    let quiet = on_socket(&agent.socket(), &["vm", "status", "web-1"]).stdout;
+    assert!(!quiet.contains("traffic") && !quiet.contains("disk used"), "{quiet}");
+    let busy = on_socket(&agent.socket(), &["vm", "status", "traffic"]).stdout;
+    for line in ["disk used    1.5 GiB on the host", "net traffic  2 KiB received, 0 B sent"] {
+        assert!(busy.contains(line), "{line} in {busy}");
+    }
+    assert!(!busy.contains("disk traffic"), "{busy}");
+    let json = on_socket(&agent.socket(), &["vm", "status", "traffic", "-o", "json"]).json();
+    assert_eq!((&json["net_rx_bytes"], &json["disk_read_bytes"]), (&2048.into(), &0.into()));
+}

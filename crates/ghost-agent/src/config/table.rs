@@ -198,6 +198,35 @@ settings! {
         disk_overcommit: f64 = Text("1.0"), ratio(0.1..=64.0);
     }
 
+    /// What each VM may take of the host's disk and network at most.
+    pub vm_limits: VmLimits {
+        /// Read from its disk, in MiB a second; no limit if empty.
+        disk_read_mib_per_s: Option<u32> = Text(""), optional(whole(1..=100_000, "MiB/s"));
+        /// Written to its disk, in MiB a second; no limit if empty.
+        disk_write_mib_per_s: Option<u32> = Text(""), optional(whole(1..=100_000, "MiB/s"));
+        /// Reads and writes of its disk in a second; no limit if empty.
+        disk_iops: Option<u32> = Text(""), optional(whole(1..=10_000_000, "per second"));
+        /// Received, in MiB a second; no limit if empty.
+        net_in_mib_per_s: Option<u32> = Text(""), optional(whole(1..=100_000, "MiB/s"));
+        /// Sent, in MiB a second; no limit if empty.
+        net_out_mib_per_s: Option<u32> = Text(""), optional(whole(1..=100_000, "MiB/s"));
+    }
+
+    /// How often may be called. Reads and changes are counted apart.
+    pub rates: Rates {
+        /// Reads of one client in a second.
+        client_reads_per_s: u32 = Text("10000"), whole(1..=1_000_000, "");
+        /// Reads of all clients in a second.
+        all_reads_per_s: u32 = Text("20000"), whole(1..=1_000_000, "");
+        /// Creates, deletes, starts and stops of one client in a second; five seconds' worth may come
+        /// at once.
+        client_changes_per_s: u32 = Text("20"), whole(1..=100_000, "");
+        /// Those of all clients.
+        all_changes_per_s: u32 = Text("40"), whole(1..=100_000, "");
+        /// Changes under way at once; others wait, first come, first served.
+        changes_at_once: u32 = Text("32"), whole(1..=1_000, "");
+    }
+
     /// Who may command, and where.
     pub(super) grpc: GrpcKeys {
         /// Address of the listener for the control plane and for remote operators.

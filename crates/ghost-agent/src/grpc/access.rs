@@ -38,6 +38,16 @@ pub enum Caller {
 }
 
 impl Caller {
+    /// Who it is, whatever connection it uses: what limits are kept by.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        match self {
+            Self::Certificate { names, .. } => listed(names),
+            Self::Local { uid, .. } => format!("uid {uid}"),
+            Self::Loopback { .. } => "loopback".to_owned(),
+        }
+    }
+
     fn is_on_this_host(&self) -> bool {
         match self {
             Self::Certificate { peer, .. } => peer.ip().is_loopback(),

@@ -3,6 +3,7 @@
 //! Invariant: a mutation runs in a tracked task, so that a client that hangs up abandons nothing
 //! and a shutdown can wait for it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ghost_core::domain::{AppError, ErrorKind};
@@ -12,6 +13,7 @@ use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
 use super::access::Caller;
+use super::quotas::Quotas;
 use super::status;
 
 /// How old an answer is, in the response's metadata.
@@ -23,6 +25,7 @@ const ID_BYTES: usize = 128;
 #[derive(Debug)]
 pub(super) struct Call {
     rpc: &'static str,
+    identity: String,
     request_id: String,
     began: Instant,
     span: tracing::Span,
@@ -32,19 +35,24 @@ impl Call {
     /// Takes the call's message out and notes who sent it.
     pub(super) fn open<M>(rpc: &'static str, request: Request<M>) -> (Self, M) {
         let request_id = request_id(request.metadata());
-        let caller =
-            request.extensions().get::<Caller>().map(ToString::to_string).unwrap_or_default();
+        let caller = request.extensions().get::<Caller>();
+        let identity = caller.map(Caller::identity).unwrap_or_default();
+        let caller = caller.map(ToString::to_string).unwrap_or_default();
         let span = tracing::info_span!("call", rpc, request_id, caller);
-        (Self { rpc, request_id, began: Instant::now(), span }, request.into_inner())
+        (Self { rpc, identity, request_id, began: Instant::now(), span }, request.into_inner())
     }
 
     /// Answers from memory; `age` says how old that is while libvirt is away.
     pub(super) fn read<T>(
         self,
+        quotas: &Quotas,
         age: Option<Duration>,
         work: impl FnOnce() -> Result<T, AppError>,
     ) -> Result<Response<T>, Status> {
-        let result = self.span.in_scope(work);
+        let result = match quotas.read(&self.identity) {
+            Ok(()) => self.span.in_scope(work),
+            Err(refused) => Err(refused),
+        };
         let mut response = self.close(result)?;
         if let Some(age) = age {
             response.metadata_mut().insert(AGE, age.as_secs().into());
@@ -55,15 +63,24 @@ impl Call {
     /// Runs work that changes something to its end, whoever still listens.
     pub(super) async fn change<T: Send + 'static>(
         self,
+        quotas: &Arc<Quotas>,
         tasks: &TaskTracker,
         work: impl Future<Output = Result<T, AppError>> + Send + 'static,
     ) -> Result<Response<T>, Status> {
         if tasks.is_closed() {
             return self.close(Err(shutting_down()));
         }
+        if let Err(refused) = quotas.change(&self.identity) {
+            return self.close(Err(refused));
+        }
+        let quotas = Arc::clone(quotas);
         let span = self.span.clone();
         // The last line is written by the task: it comes even when the client is gone by then.
-        let task = tasks.spawn(async move { self.close(work.await) }.instrument(span));
+        let in_turn = async move {
+            let _turn = quotas.turn().await;
+            work.await
+        };
+        let task = tasks.spawn(async move { self.close(in_turn.await) }.instrument(span));
         task.await.unwrap_or_else(|died| {
             tracing::error!(error = %died, "a task died");
             Err(Status::internal("the agent failed; its log says why"))
@@ -96,6 +113,8 @@ fn log(error: &AppError, took: Duration) {
         | ErrorKind::NameTaken
         | ErrorKind::Busy
         | ErrorKind::WrongState => tracing::info!(error_code, chain, facts, ?took, "refused"),
+        // Not a line for each: who calls too often must not fill the log.
+        ErrorKind::TooManyCalls => tracing::debug!(error_code, chain, facts, ?took, "refused"),
         ErrorKind::ResourceLimit | ErrorKind::ShuttingDown => {
             tracing::warn!(error_code, chain, facts, ?took, "refused");
         }

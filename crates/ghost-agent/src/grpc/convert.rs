@@ -1,9 +1,13 @@
 //! Between the wire's messages and the domain's values, both ways.
 
-use ghost_core::application::{CreatedVm, Page, PageRequest, StopMode};
+use ghost_core::application::{CreatedVm, NodeInfo, Page, PageRequest, StopMode, WatchEvent};
 use ghost_core::domain::validation::Violations;
-use ghost_core::domain::{AppError, BootMoment, VmRef, VmRequest, VmStatus, VmView};
+use ghost_core::domain::{
+    AppError, Arch, BootMoment, NodeResources, ResourceInfo, VmRef, VmRequest, VmStatus, VmView,
+};
 use ghost_proto::agentpb;
+
+use super::service::About;
 
 pub(super) fn vm_request(message: agentpb::CreateVmRequest) -> VmRequest {
     VmRequest {
@@ -80,7 +84,60 @@ pub(super) fn vm_status(vm: &VmView, now: BootMoment) -> agentpb::GetVmStatusRes
         cpu_usage_percent: vm.cpu_percent,
         ram_usage_percent: vm.ram_percent,
         reason: vm.reason.clone().unwrap_or_default(),
+        disk_used_bytes: bytes(vm.traffic.disk_used),
+        net_rx_bytes: bytes(vm.traffic.net_rx),
+        net_tx_bytes: bytes(vm.traffic.net_tx),
+        disk_read_bytes: bytes(vm.traffic.disk_read),
+        disk_written_bytes: bytes(vm.traffic.disk_written),
+        host_ram_bytes: bytes(vm.traffic.host_ram),
     }
+}
+
+pub(super) fn node(info: &NodeInfo, about: &About) -> agentpb::GetNodeInfoResponse {
+    let resource = |one: &ResourceInfo| agentpb::Resource {
+        total: one.total,
+        reserved: one.reserved,
+        allocated: one.allocated,
+        used: one.used,
+        available: one.available,
+        deficit: one.deficit,
+        overcommit: one.overcommit,
+    };
+    let NodeResources { cpu, ram, disk } = &info.resources;
+    let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+    agentpb::GetNodeInfoResponse {
+        agent_id: about.agent_id.to_string(),
+        agent_name: about.name.clone(),
+        version: crate::VERSION.to_owned(),
+        architecture: Arch::HOST.as_str().to_owned(),
+        acceleration: about.acceleration.to_owned(),
+        cpu: Some(resource(cpu)),
+        ram: Some(resource(ram)),
+        disk: Some(resource(disk)),
+        vms: count(info.vms),
+        vms_running: count(info.running),
+    }
+}
+
+pub(super) fn event(token: String, event: &WatchEvent, now: BootMoment) -> agentpb::VmEvent {
+    let (kind, vm) = match event {
+        WatchEvent::State(view) => ("state", Some(vm_status(view, now))),
+        WatchEvent::Synced => ("synced", None),
+        WatchEvent::Changed(view) => ("changed", Some(vm_status(view, now))),
+        WatchEvent::Deleted(id, name) => {
+            let gone = agentpb::GetVmStatusResponse {
+                vm_id: id.to_string(),
+                name: name.to_string(),
+                ..agentpb::GetVmStatusResponse::default()
+            };
+            ("deleted", Some(gone))
+        }
+    };
+    agentpb::VmEvent { resume_token: token, kind: kind.to_owned(), vm }
+}
+
+fn bytes(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
 }
 
 fn address(vm: &VmView) -> String {

@@ -3,29 +3,32 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 use ghost_core::application::{
-    CreateVm, DeleteVm, ListVms, Registry, StartVm, StopVm, VmStatusQuery,
+    CreateVm, DeleteVm, ListVms, NodeQuery, Registry, StartVm, StopVm, VmStatusQuery, WatchVms,
 };
 use ghost_core::domain::{BootMoment, Catalog, VmSpec};
 use ghost_core::ports::Clock;
 use ghost_proto::agentpb::agent_service_server::AgentService;
 use ghost_proto::agentpb::{
-    CreateVmRequest, CreateVmResponse, DeleteVmRequest, DeleteVmResponse, GetVmStatusRequest,
-    GetVmStatusResponse, ListVMsRequest, ListVMsResponse, StartVmRequest, StartVmResponse,
-    StopVmRequest, StopVmResponse,
+    CreateVmRequest, CreateVmResponse, DeleteVmRequest, DeleteVmResponse, GetNodeInfoRequest,
+    GetNodeInfoResponse, GetVmStatusRequest, GetVmStatusResponse, ListVMsRequest, ListVMsResponse,
+    StartVmRequest, StartVmResponse, StopVmRequest, StopVmResponse, VmEvent, WatchVMsRequest,
 };
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::call::Call;
 use super::convert;
+use super::quotas::Quotas;
 
 type Reply<T> = Result<Response<T>, Status>;
 
 /// The use cases behind the API.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "each field is documented by its type; `boot` is the host's, now")]
+#[expect(missing_docs, reason = "each other field is documented by its type")]
 pub struct AgentApi {
     pub create: Arc<CreateVm>,
     pub delete: Arc<DeleteVm>,
@@ -34,14 +37,34 @@ pub struct AgentApi {
     pub status: Arc<VmStatusQuery>,
     pub list: Arc<ListVms>,
     pub catalog: Arc<Catalog>,
+    pub node: Arc<NodeQuery>,
+    pub watch: Arc<WatchVms>,
     pub cache: Arc<Registry>,
     pub clock: Arc<dyn Clock>,
-    pub boot: Uuid,
+    pub about: Arc<About>,
+    /// Ends the streams.
+    pub closing: CancellationToken,
     pub tasks: TaskTracker,
+    pub quotas: Arc<Quotas>,
+}
+
+/// What does not change while the agent runs.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// The agent's id.
+    pub agent_id: Uuid,
+    /// Its name in the configuration.
+    pub name: String,
+    /// `kvm` or `tcg`.
+    pub acceleration: &'static str,
+    /// The boot of the host.
+    pub boot: Uuid,
 }
 
 #[tonic::async_trait]
 impl AgentService for AgentApi {
+    type WatchVMsStream = BoxStream<'static, Result<VmEvent, Status>>;
+
     async fn create_vm(&self, request: Request<CreateVmRequest>) -> Reply<CreateVmResponse> {
         let (call, message) = Call::open("CreateVM", request);
         let (create, catalog) = (Arc::clone(&self.create), Arc::clone(&self.catalog));
@@ -49,7 +72,7 @@ impl AgentService for AgentApi {
             let spec = VmSpec::parse(convert::vm_request(message), &catalog)?;
             create.run(spec).await.map(convert::created)
         };
-        call.change(&self.tasks, work).await
+        call.change(&self.quotas, &self.tasks, work).await
     }
 
     async fn delete_vm(&self, request: Request<DeleteVmRequest>) -> Reply<DeleteVmResponse> {
@@ -59,7 +82,7 @@ impl AgentService for AgentApi {
             delete.run(&convert::vm_ref(&message.vm_id)?).await?;
             Ok(DeleteVmResponse { success: true, error: String::new() })
         };
-        call.change(&self.tasks, work).await
+        call.change(&self.quotas, &self.tasks, work).await
     }
 
     async fn start_vm(&self, request: Request<StartVmRequest>) -> Reply<StartVmResponse> {
@@ -69,7 +92,7 @@ impl AgentService for AgentApi {
             let started = start.run(&convert::vm_ref(&message.vm_id)?).await?;
             Ok(convert::started(started.note))
         };
-        call.change(&self.tasks, work).await
+        call.change(&self.quotas, &self.tasks, work).await
     }
 
     async fn stop_vm(&self, request: Request<StopVmRequest>) -> Reply<StopVmResponse> {
@@ -80,7 +103,7 @@ impl AgentService for AgentApi {
             let stopped = stop.run(&convert::vm_ref(&message.vm_id)?, mode).await?;
             Ok(convert::stopped(stopped.note))
         };
-        call.change(&self.tasks, work).await
+        call.change(&self.quotas, &self.tasks, work).await
     }
 
     async fn get_vm_status(
@@ -88,22 +111,47 @@ impl AgentService for AgentApi {
         request: Request<GetVmStatusRequest>,
     ) -> Reply<GetVmStatusResponse> {
         let (call, message) = Call::open("GetVMStatus", request);
-        call.read(self.age(), || {
+        call.read(&self.quotas, self.age(), || {
             let vm = self.status.run(&convert::vm_ref(&message.vm_id)?)?;
-            let now = BootMoment { boot: self.boot, elapsed: self.clock.since_boot() };
-            Ok(convert::vm_status(&vm, now))
+            Ok(convert::vm_status(&vm, self.now()))
         })
     }
 
     async fn list_v_ms(&self, request: Request<ListVMsRequest>) -> Reply<ListVMsResponse> {
         let (call, message) = Call::open("ListVMs", request);
-        call.read(self.age(), || {
+        call.read(&self.quotas, self.age(), || {
             Ok(convert::page(self.list.run(&convert::page_request(&message)?)))
+        })
+    }
+
+    async fn get_node_info(
+        &self,
+        request: Request<GetNodeInfoRequest>,
+    ) -> Reply<GetNodeInfoResponse> {
+        let (call, _) = Call::open("GetNodeInfo", request);
+        call.read(&self.quotas, self.age(), || Ok(convert::node(&self.node.run()?, &self.about)))
+    }
+
+    async fn watch_v_ms(&self, request: Request<WatchVMsRequest>) -> Reply<Self::WatchVMsStream> {
+        let (call, message) = Call::open("WatchVMs", request);
+        let api = self.clone();
+        call.read(&self.quotas, self.age(), || {
+            let watching = self.watch.run(&message.resume_token)?;
+            let events = stream::unfold((watching, api), |(mut watching, api)| async move {
+                let (token, event) = watching.next().await?;
+                Some((Ok(convert::event(token, &event, api.now())), (watching, api)))
+            });
+            let closing = self.closing.clone();
+            Ok(events.take_until(closing.cancelled_owned()).boxed())
         })
     }
 }
 
 impl AgentApi {
+    fn now(&self) -> BootMoment {
+        BootMoment { boot: self.about.boot, elapsed: self.clock.since_boot() }
+    }
+
     fn age(&self) -> Option<Duration> {
         self.cache.age(self.clock.monotonic())
     }

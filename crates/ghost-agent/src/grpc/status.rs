@@ -46,7 +46,7 @@ pub fn from_error(error: &AppError, request_id: &str) -> Status {
         };
         details.set_bad_request(error.violations().iter().map(violation).collect::<Vec<_>>());
     }
-    if code == Code::Unavailable {
+    if code == Code::Unavailable || error.kind() == ErrorKind::TooManyCalls {
         details.set_retry_info(Some(retry_after(error)));
     }
     Status::with_error_details(code, message, details)
@@ -61,7 +61,7 @@ fn retry_after(error: &AppError) -> Duration {
 const fn code(kind: ErrorKind) -> Code {
     match kind {
         ErrorKind::Validation => Code::InvalidArgument,
-        ErrorKind::ResourceLimit => Code::ResourceExhausted,
+        ErrorKind::ResourceLimit | ErrorKind::TooManyCalls => Code::ResourceExhausted,
         ErrorKind::NotFound => Code::NotFound,
         ErrorKind::NameTaken => Code::AlreadyExists,
         ErrorKind::WrongState => Code::FailedPrecondition,

@@ -39,7 +39,7 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "x: {}",
-        "FILE:1: unknown section x; there are agent, hypervisor, images, libvirt, resources, grpc, vm, logging, metrics",
+        "FILE:1: unknown section x; there are agent, hypervisor, images, libvirt, resources, vm_limits, rates, grpc, vm, logging, metrics",
     ),
     ("logging:\n  levle: info", "FILE:2: logging.levle: unknown key; did you mean logging.level?"),
     (
@@ -75,6 +75,18 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
     (
         "resources:\n  disk_overcommit: .inf",
         "FILE:2: resources.disk_overcommit: \".inf\" is not a number in decimal digits (allowed: 0.1 to 64.0; default 1.0)",
+    ),
+    (
+        "resources:\n  cpu_overcommit: -1.0",
+        "FILE:2: resources.cpu_overcommit: \"-1.0\" is not a number in decimal digits (allowed: 0.1 to 64.0; default 1.0)",
+    ),
+    (
+        "rates:\n  client_changes_per_s: 0",
+        "FILE:2: rates.client_changes_per_s: 0 is out of range (allowed: 1 to 100000; default 20)",
+    ),
+    (
+        "vm_limits:\n  disk_iops: 0",
+        "FILE:2: vm_limits.disk_iops: 0 is out of range (allowed: 1 to 10000000 per second, or \"\" for none; default \"\")",
     ),
     (
         "logging:\n  max_size: 0",

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::limits::{Limits, OnAddressTimeout};
+use super::node::{self, Node};
 use super::registry::{Admitted, Outcome, Registry};
 use super::undo::Making;
 use super::wait::{Awaited, Fresh, LeaseWait};
 use crate::domain::{
-    AppError, BaseImage, Budget, Capacity, Change, Desired, ErrorKind, FieldViolation, Gib,
-    PowerState, Sighting, Step, VmId, VmRecord, VmRef, VmSpec, VmStage, VmStatus, VmView,
+    AppError, BaseImage, Budget, Change, Desired, ErrorKind, FieldViolation, Gib, PowerState,
+    Sighting, Step, VmId, VmRecord, VmRef, VmSpec, VmStage, VmStatus, VmView,
 };
 use crate::ports::{DomainSpec, Ports, SeedSpec};
 
@@ -86,14 +87,8 @@ impl CreateVm {
     }
 
     async fn budget(&self) -> Result<Budget, AppError> {
-        let host = self.ports.host.facts().await?;
-        let pool = self.ports.storage.space().await?;
-        let capacity = Capacity { cpus: host.cpus, ram: host.ram, disk: pool.total };
-        Ok(Budget {
-            capacity,
-            reserved: self.limits.reserved.of(&capacity),
-            overcommit: self.limits.overcommit,
-        })
+        let capacity = Node::default().refresh(&self.ports).await?;
+        Ok(node::budget(capacity, &self.limits))
     }
 
     async fn join(

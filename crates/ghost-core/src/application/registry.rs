@@ -5,20 +5,23 @@
 //! any concurrency. Readers clone an `Arc` and wait for nobody.
 
 mod entry;
+pub mod feed;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use tokio::sync::{OwnedMutexGuard, watch};
+use tokio::sync::{OwnedMutexGuard, broadcast, watch};
+use uuid::Uuid;
 
 use crate::domain::{
-    Allocation, AppError, Budget, ErrorKind, Kept, Observed, PowerState, Sighting, VmId, VmRecord,
-    VmRef, VmView,
+    Allocation, AppError, Budget, ErrorKind, Kept, Observed, PowerState, Sighting, Taken, VmId,
+    VmRecord, VmRef, VmView,
 };
-use entry::Entry;
 pub use entry::Known;
+use entry::{Entry, Refreshed};
+use feed::{Feed, VmChange, What};
 
 /// How a create ended, for those who joined it.
 pub type Outcome = Option<Result<(), Arc<AppError>>>;
@@ -78,6 +81,17 @@ pub struct Registry {
     count: AtomicU64,
     contact: Mutex<Contact>,
     suspects: Mutex<BTreeMap<VmId, Duration>>,
+    /// Changed under the lock of `vms` only.
+    feed: Mutex<Feed>,
+}
+
+/// Where a watcher begins.
+#[derive(Debug)]
+pub enum Since {
+    /// With these changes.
+    Known(Vec<VmChange>),
+    /// With all VMs: nothing is known of what it saw.
+    Anew(Vec<Arc<VmView>>),
 }
 
 impl Registry {
@@ -94,12 +108,11 @@ impl Registry {
         if let Some(taken) = vms.values().find(|e| e.record.name == record.name) {
             return Err(name_taken(&taken.record));
         }
-        let promised = vms.values().map(|e| e.record.shape.allocation());
-        let promised = promised.fold(Allocation::default(), |sum, one| sum + one);
-        budget.admit(promised, record.shape.allocation())?;
+        budget.admit(taken(&vms), record.shape.allocation())?;
         let (outcome, receiver) = watch::channel(None);
         let entry = Entry::new(Arc::new(record), receiver);
         let operation = operation(&entry)?;
+        self.tell(What::Changed(entry.view.borrow().clone()));
         vms.insert(entry.record.id, entry);
         self.tell_ids(&vms);
         Ok(Admitted::New(Ticket { operation, outcome }))
@@ -122,7 +135,9 @@ impl Registry {
     pub fn adopt(&self, record: VmRecord) {
         let (_, outcome) = watch::channel(None);
         let mut vms = self.write();
-        vms.insert(record.id, Entry::new(Arc::new(record), outcome));
+        let entry = Entry::new(Arc::new(record), outcome);
+        self.tell(What::Changed(entry.view.borrow().clone()));
+        vms.insert(entry.record.id, entry);
         self.tell_ids(&vms);
     }
 
@@ -147,9 +162,7 @@ impl Registry {
     /// All VMs, ordered by name.
     #[must_use]
     pub fn views(&self) -> Vec<Arc<VmView>> {
-        let mut views: Vec<_> = self.read().values().map(|e| e.view.borrow().clone()).collect();
-        views.sort_unstable_by(|a, b| a.record.name.cmp(&b.record.name));
-        views
+        views(&self.read())
     }
 
     /// Returns once the VM's power is as it is waited for, or the VM is gone.
@@ -285,7 +298,9 @@ impl Registry {
     /// Gives the VM's name and resources back.
     pub fn forget(&self, id: VmId) {
         let mut vms = self.write();
-        vms.remove(&id);
+        if let Some(gone) = vms.remove(&id) {
+            self.tell(What::Deleted(id, gone.record.name.clone()));
+        }
         self.tell_ids(&vms);
     }
 
@@ -299,10 +314,47 @@ impl Registry {
         self.ids.send_replace(vms.keys().copied().collect());
     }
 
+    fn tell(&self, what: What) {
+        lock(&self.feed).tell(what);
+    }
+
+    /// The changes from that one on, or all VMs if it is not known any more; the number of the last one that
+    /// is told by that; and what comes after.
+    #[must_use]
+    pub fn changes(
+        &self,
+        from: Option<(Uuid, u64)>,
+    ) -> (u64, Since, broadcast::Receiver<VmChange>) {
+        // Nothing changes while this is held.
+        let vms = self.read();
+        let feed = lock(&self.feed);
+        let known = from.filter(|(epoch, _)| *epoch == feed.epoch);
+        let since = match known.and_then(|(_, number)| feed.since(number)) {
+            Some(changes) => Since::Known(changes),
+            None => Since::Anew(views(&vms)),
+        };
+        (feed.last(), since, feed.subscribe())
+    }
+
+    /// Tells the numbers of this process's changes from those of another.
+    #[must_use]
+    pub fn epoch(&self) -> Uuid {
+        lock(&self.feed).epoch
+    }
+
+    /// What VMs take at most, or really where that is more; and how many CPUs they use now.
+    #[must_use]
+    pub fn taken(&self) -> (Taken, f64) {
+        let vms = self.read();
+        (taken(&vms), vms.values().map(Entry::cpus_used).sum())
+    }
+
     fn change(&self, id: VmId, change: impl FnOnce(&mut Entry)) {
         if let Some(entry) = self.write().get_mut(&id) {
             change(entry);
-            entry.refresh();
+            if entry.refresh() == Refreshed::Visibly {
+                self.tell(What::Changed(entry.view.borrow().clone()));
+            }
         }
     }
 
@@ -317,6 +369,19 @@ impl Registry {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn views(vms: &BTreeMap<VmId, Entry>) -> Vec<Arc<VmView>> {
+    let mut views: Vec<_> = vms.values().map(|e| e.view.borrow().clone()).collect();
+    views.sort_unstable_by(|a, b| a.record.name.cmp(&b.record.name));
+    views
+}
+
+fn taken(vms: &BTreeMap<VmId, Entry>) -> Taken {
+    let sum = |of: fn(&Entry) -> Allocation| {
+        vms.values().map(of).fold(Allocation::default(), |sum, one| sum + one)
+    };
+    Taken { allocated: sum(|e| e.record.shape.allocation()), used: sum(Entry::used) }
 }
 
 fn find<'a>(vms: &'a BTreeMap<VmId, Entry>, vm: &VmRef) -> Result<&'a Entry, AppError> {

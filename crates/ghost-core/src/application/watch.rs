@@ -14,6 +14,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, broadcast, watch};
 
 use super::limits::Limits;
+use super::node::Node;
 use super::reconcile::Reconcile;
 use super::registry::Registry;
 use super::wait::within;
@@ -34,6 +35,7 @@ pub struct Watcher {
 struct Follower {
     ports: Ports,
     registry: Arc<Registry>,
+    node: Arc<Node>,
     reconcile: Reconcile,
     sample_every: Duration,
     /// Everything has to be looked at anew.
@@ -48,6 +50,7 @@ impl Watcher {
     pub fn new(
         ports: Ports,
         registry: Arc<Registry>,
+        node: Arc<Node>,
         limits: Limits,
         sample_every: Duration,
     ) -> Self {
@@ -55,7 +58,8 @@ impl Watcher {
         let events = ports.events.subscribe();
         let (stale, work) = (Notify::new(), Notify::new());
         let passed = watch::Sender::new(false);
-        let follower = Follower { ports, registry, reconcile, sample_every, stale, work, passed };
+        let follower =
+            Follower { ports, registry, node, reconcile, sample_every, stale, work, passed };
         Self { follower, events }
     }
 
@@ -137,6 +141,8 @@ impl Follower {
         let away = self.registry.age(self.ports.clock.monotonic());
         match self.reconcile.look().await {
             Ok(()) => {
+                // What the pool has; without it that is not known, and the create will say why.
+                drop(self.node.refresh(&self.ports).await);
                 if let Some(away) = away {
                     tracing::info!(?away, "libvirt is back");
                 }
@@ -157,7 +163,7 @@ impl Follower {
         let observed = observed.inspect_err(|_| self.registry.lost_contact())?;
         self.registry.resync(asking, &observed);
         self.registry.sampled(self.ports.clock.monotonic(), &observed);
-        Ok(())
+        self.node.refresh(&self.ports).await.map(drop)
     }
 
     async fn act(&self) {

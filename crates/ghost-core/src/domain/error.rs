@@ -61,6 +61,8 @@ pub enum ErrorKind {
     WrongState,
     /// Another operation on the same VM is under way.
     Busy,
+    /// The caller, or all of them together, call more often than they may.
+    TooManyCalls,
     /// libvirt cannot be reached now; a retry may help.
     HypervisorUnavailable,
     /// libvirt answered, with an error.
@@ -81,7 +83,7 @@ impl ErrorKind {
     pub const fn code(self) -> ErrorCode {
         match self {
             Self::Validation => ErrorCode::Validation,
-            Self::ResourceLimit => ErrorCode::ResourceLimit,
+            Self::ResourceLimit | Self::TooManyCalls => ErrorCode::ResourceLimit,
             Self::NotFound => ErrorCode::NotFound,
             Self::NameTaken | Self::WrongState | Self::Busy => ErrorCode::Conflict,
             Self::HypervisorUnavailable | Self::HypervisorFailed => ErrorCode::Hypervisor,

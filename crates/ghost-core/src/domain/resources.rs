@@ -177,6 +177,45 @@ impl std::ops::Add for Allocation {
     }
 }
 
+/// What all VMs take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// What they may take at most.
+    pub allocated: Allocation,
+    /// What they really take of memory and disk; their CPUs are no more than allocated.
+    pub used: Allocation,
+}
+
+/// One resource of the host: a number of CPUs, or bytes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ResourceInfo {
+    /// What the host has.
+    pub total: f64,
+    /// What the owner keeps.
+    pub reserved: f64,
+    /// What VMs may take at most.
+    pub allocated: f64,
+    /// What they take now.
+    pub used: f64,
+    /// What a new VM can have.
+    pub available: f64,
+    /// What is promised beyond what may be.
+    pub deficit: f64,
+    /// How often each unit may be promised.
+    pub overcommit: f64,
+}
+
+/// The host's resources.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NodeResources {
+    /// Logical CPUs.
+    pub cpu: ResourceInfo,
+    /// Memory, in bytes.
+    pub ram: ResourceInfo,
+    /// The file system of the pool, in bytes.
+    pub disk: ResourceInfo,
+}
+
 /// How often a CPU, and a byte of disk, may be promised; 1.0 promises each once.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Overcommit {
@@ -209,8 +248,8 @@ impl Budget {
     /// # Errors
     /// `RESOURCE_LIMIT_EXCEEDED`, naming for each resource that does not suffice what was asked,
     /// what is available, and how that came about.
-    pub fn admit(&self, allocated: Allocation, asked: Allocation) -> Result<(), AppError> {
-        let [cpu, ram, disk] = self.available(allocated);
+    pub fn admit(&self, taken: Taken, asked: Allocation) -> Result<(), AppError> {
+        let [cpu, ram, disk] = self.available(taken);
         let lacks: Vec<String> = [
             (u64::from(asked.vcpus) > cpu.left).then(|| {
                 format!("asked {} vCPU, {} available ({})", asked.vcpus, cpu.left, cpu.how)
@@ -233,27 +272,84 @@ impl Budget {
         ))
     }
 
-    fn available(&self, allocated: Allocation) -> [Available; 3] {
+    /// All of it, for whoever looks; `cpus_used` is what VMs use of the CPUs now.
+    #[must_use]
+    pub fn node(&self, taken: Taken, cpus_used: f64) -> NodeResources {
+        let [cpu, ram, disk] = self.resources(taken);
+        let cpu = ResourceInfo { used: cpus_used, ..cpu.info() };
+        NodeResources { cpu, ram: ram.info(), disk: disk.info() }
+    }
+
+    fn resources(&self, taken: Taken) -> [Resource; 3] {
         let Self { capacity, reserved, overcommit } = self;
+        let Taken { allocated, used } = taken;
         [
-            Available::of(
-                u64::from(capacity.cpus),
-                u64::from(reserved.cpus),
-                overcommit.cpu,
-                u64::from(allocated.vcpus),
-                |n| n.to_string(),
-            ),
-            Available::of(capacity.ram.0, reserved.ram.0, 1.0, allocated.ram.0, |n| {
-                Bytes(n).to_string()
-            }),
-            Available::of(
-                capacity.disk.0,
-                reserved.disk.0,
-                overcommit.disk,
-                allocated.disk.0,
-                |n| Bytes(n).to_string(),
-            ),
+            Resource {
+                total: capacity.cpus.into(),
+                reserved: reserved.cpus.into(),
+                ratio: overcommit.cpu,
+                allocated: allocated.vcpus.into(),
+                used: used.vcpus.into(),
+            },
+            Resource {
+                total: capacity.ram.0,
+                reserved: reserved.ram.0,
+                ratio: 1.0,
+                allocated: allocated.ram.0,
+                used: used.ram.0,
+            },
+            Resource {
+                total: capacity.disk.0,
+                reserved: reserved.disk.0,
+                ratio: overcommit.disk,
+                allocated: allocated.disk.0,
+                used: used.disk.0,
+            },
         ]
+    }
+
+    fn available(&self, taken: Taken) -> [Available; 3] {
+        let [cpu, ram, disk] = self.resources(taken);
+        let bytes = |n: u64| Bytes(n).to_string();
+        [
+            Available::of(&cpu, |n| n.to_string()),
+            Available::of(&ram, bytes),
+            Available::of(&disk, bytes),
+        ]
+    }
+}
+
+/// One resource in whole units.
+struct Resource {
+    total: u64,
+    reserved: u64,
+    ratio: f64,
+    allocated: u64,
+    used: u64,
+}
+
+impl Resource {
+    /// What may be promised to VMs.
+    fn promisable(&self) -> u64 {
+        scaled(self.total.saturating_sub(self.reserved), self.ratio)
+    }
+
+    /// What is gone: promised, or really taken where that is more.
+    fn gone(&self) -> u64 {
+        self.allocated.max(self.used)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "amounts are below 2^53")]
+    fn info(&self) -> ResourceInfo {
+        ResourceInfo {
+            total: self.total as f64,
+            reserved: self.reserved as f64,
+            allocated: self.allocated as f64,
+            used: self.used as f64,
+            available: self.promisable().saturating_sub(self.gone()) as f64,
+            deficit: self.gone().saturating_sub(self.promisable()) as f64,
+            overcommit: self.ratio,
+        }
     }
 }
 
@@ -263,26 +359,23 @@ struct Available {
 }
 
 impl Available {
-    fn of(
-        total: u64,
-        reserved: u64,
-        ratio: f64,
-        allocated: u64,
-        show: impl Fn(u64) -> String,
-    ) -> Self {
-        let promised = scaled(total.saturating_sub(reserved), ratio);
+    fn of(resource: &Resource, show: impl Fn(u64) -> String) -> Self {
+        let Resource { total, reserved, ratio, allocated, used } = *resource;
+        let (gone, word) =
+            if used > allocated { (used, "used by VMs") } else { (allocated, "allocated") };
+        let promised = resource.promisable();
         let ratio = if (ratio - 1.0).abs() > f64::EPSILON {
             format!(", times {ratio}")
         } else {
             String::new()
         };
         Self {
-            left: promised.saturating_sub(allocated),
+            left: promised.saturating_sub(gone),
             how: format!(
-                "{} − {} reserved{ratio} − {} allocated",
+                "{} − {} reserved{ratio} − {} {word}",
                 show(total),
                 show(reserved),
-                show(allocated)
+                show(gone)
             ),
         }
     }
@@ -304,6 +397,10 @@ mod tests {
 
     use super::*;
 
+    fn promised(allocated: Allocation) -> Taken {
+        Taken { allocated, used: Allocation::default() }
+    }
+
     fn gib(n: u64) -> Bytes {
         Bytes(n * Gib::BYTES)
     }
@@ -320,7 +417,7 @@ mod tests {
     fn a_refusal_says_asked_available_and_why() {
         let allocated = Allocation { vcpus: 2, ram: gib(7), disk: gib(20) };
         let asked = Allocation { vcpus: 1, ram: gib(8), disk: gib(10) };
-        let refusal = budget().admit(allocated, asked).unwrap_err();
+        let refusal = budget().admit(promised(allocated), asked).unwrap_err();
         assert!(
             refusal.to_string().starts_with(
                 "asked 8 GiB RAM, 5 GiB available (16 GiB − 4 GiB reserved − 7 GiB allocated)"
@@ -345,10 +442,31 @@ mod tests {
         let mut budget = budget();
         budget.reserved.cpus = 99;
         assert!(
-            budget
-                .admit(Allocation::default(), Allocation { vcpus: 1, ..Default::default() })
-                .is_err()
+            budget.admit(Taken::default(), Allocation { vcpus: 1, ..Default::default() }).is_err()
         );
+    }
+
+    #[test]
+    fn what_vms_really_take_counts_where_it_is_more_than_promised() {
+        let gib = |n| Bytes(n * Gib::BYTES);
+        let allocated = Allocation { vcpus: 1, ram: gib(7), disk: gib(0) };
+        let used = Allocation { vcpus: 0, ram: gib(9), disk: gib(0) };
+        let asked = Allocation { vcpus: 1, ram: gib(4), disk: gib(0) };
+        let refusal = budget().admit(Taken { allocated, used }, asked).unwrap_err();
+        assert!(refusal.to_string().contains("− 9 GiB used by VMs)"), "{refusal}");
+    }
+
+    #[test]
+    fn a_reservation_that_was_raised_over_what_is_promised_is_a_deficit() {
+        let gib = |n| Bytes(n * Gib::BYTES);
+        let mut budget = budget();
+        budget.reserved.ram = gib(12);
+        let allocated = Allocation { vcpus: 1, ram: gib(7), disk: gib(0) };
+        let ram = budget.node(promised(allocated), 0.5).ram;
+        assert_eq!((ram.available, ram.deficit), (0.0, 3.0 * 1024.0 * 1024.0 * 1024.0));
+        assert_eq!(budget.node(promised(allocated), 0.5).cpu.used, 0.5);
+        let asked = Allocation { vcpus: 1, ram: gib(1), disk: gib(0) };
+        assert!(budget.admit(promised(allocated), asked).is_err());
     }
 
     proptest! {
@@ -360,7 +478,7 @@ mod tests {
             let mut total = Allocation::default();
             for (vcpus, ram, disk) in asks {
                 let ask = Allocation { vcpus, ram: gib(ram), disk: gib(disk) };
-                if budget.admit(total, ask).is_ok() {
+                if budget.admit(promised(total), ask).is_ok() {
                     total = total + ask;
                 }
             }

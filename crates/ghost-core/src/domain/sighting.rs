@@ -102,6 +102,26 @@ pub struct Observed {
     pub cpu_time: Duration,
     /// Memory that the guest can't hand back at once, in bytes, where its balloon driver says so.
     pub ram_used: Option<u64>,
+    /// What it has moved and takes.
+    pub traffic: Traffic,
+}
+
+/// What a guest has moved since its start, and what it takes of the host, in bytes; 0 where libvirt does not
+/// say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Received.
+    pub net_rx: u64,
+    /// Sent.
+    pub net_tx: u64,
+    /// Read from its disk.
+    pub disk_read: u64,
+    /// Written to its disk.
+    pub disk_written: u64,
+    /// Taken by its disk in the pool.
+    pub disk_used: u64,
+    /// Taken of the host's memory.
+    pub host_ram: u64,
 }
 
 /// A domain of this agent, as libvirt keeps it.
@@ -204,6 +224,8 @@ pub struct VmView {
     pub cpu_percent: f32,
     /// 0 to 100 of its memory.
     pub ram_percent: f32,
+    /// What it has moved and takes.
+    pub traffic: Traffic,
     /// Why it is not as one would expect, and what to do; `None` while all is well.
     pub reason: Option<String>,
 }

@@ -8,12 +8,14 @@ use super::PortResult;
 use crate::domain::Bytes;
 
 /// What the host has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostFacts {
-    /// Logical CPUs that are online.
-    pub cpus: u32,
-    /// Physical memory.
+    /// Logical CPUs that are online and may be used, by their numbers, ascending; never empty.
+    pub cpus: Vec<u32>,
+    /// Physical memory, or less if the agent is held to less.
     pub ram: Bytes,
+    /// What of it could be had now without swapping.
+    pub ram_available: Bytes,
     /// Which boot of the host this is.
     pub boot: Uuid,
 }

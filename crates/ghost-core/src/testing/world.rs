@@ -60,6 +60,12 @@ pub struct World {
     events: broadcast::Sender<HypervisorEvent>,
 }
 
+/// What a host with so many CPUs has.
+fn facts(cpus: u32) -> HostFacts {
+    let ram = Bytes(256 * Gib::BYTES);
+    HostFacts { cpus: (0..cpus).collect(), ram, ram_available: ram, boot: Uuid::from_u128(1) }
+}
+
 impl World {
     /// 64 CPUs, 256 GiB, a pool of 10 TiB, an image of 2 GiB, guests that boot in 0.1 s.
     #[must_use]
@@ -67,7 +73,7 @@ impl World {
         let pool = Bytes(10_240 * Gib::BYTES);
         let state = State {
             guest: Guest::Boots(Duration::from_millis(100)),
-            facts: HostFacts { cpus: 64, ram: Bytes(256 * Gib::BYTES), boot: Uuid::from_u128(1) },
+            facts: facts(64),
             space: PoolSpace { total: pool, free: pool },
             image: Bytes(2 * Gib::BYTES),
             domains: BTreeMap::new(),
@@ -106,9 +112,9 @@ impl World {
         self.state().guest = guest;
     }
 
-    /// Changes what the host has.
-    pub fn has(&self, facts: HostFacts) {
-        self.state().facts = facts;
+    /// Changes how many CPUs the host has.
+    pub fn has_cpus(&self, cpus: u32) {
+        self.state().facts.cpus = facts(cpus).cpus;
     }
 
     /// Changes the virtual size of all images.

@@ -8,3 +8,4 @@ mod reconcile;
 mod rig;
 mod sequences;
 mod vm_life;
+mod watching;

@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ghost_core::application::{
-    CreateVm, CreatedVm, DeleteVm, Limits, ListVms, Reconcile, Registry, StartVm, StopVm,
-    VmStatusQuery, Watcher,
+    CreateVm, CreatedVm, DeleteVm, Limits, ListVms, Node, NodeQuery, Reconcile, Registry, StartVm,
+    StopVm, VmStatusQuery, WatchVms, Watcher,
 };
 use ghost_core::domain::{AppError, VmRef};
 use ghost_core::testing::{World, samples};
+
+/// The id of every rig's agent.
+pub(crate) const AGENT: uuid::Uuid = uuid::Uuid::from_u128(7);
 
 pub(crate) struct Rig {
     pub(crate) world: Arc<World>,
@@ -20,6 +23,9 @@ pub(crate) struct Rig {
     pub(crate) status: VmStatusQuery,
     pub(crate) list: ListVms,
     pub(crate) reconcile: Reconcile,
+    pub(crate) node: Arc<Node>,
+    pub(crate) node_info: NodeQuery,
+    pub(crate) watch_vms: WatchVms,
     limits: Limits,
 }
 
@@ -35,7 +41,7 @@ impl Rig {
     /// A new process on a host that may have VMs already.
     pub(crate) fn on(world: Arc<World>, limits: Limits) -> Self {
         let registry = Arc::new(Registry::default());
-        let ports = world.ports();
+        let (ports, node) = (world.ports(), Arc::new(Node::default()));
         let (p, r) = (|| ports.clone(), || Arc::clone(&registry));
         Self {
             create: Arc::new(CreateVm::new(p(), r(), limits)),
@@ -46,6 +52,9 @@ impl Rig {
             list: ListVms::new(r()),
             reconcile: Reconcile::new(p(), r(), limits),
             limits,
+            node_info: NodeQuery::new(node.clone(), r(), limits),
+            watch_vms: WatchVms::new(r(), AGENT),
+            node,
             registry: r(),
             world,
         }
@@ -54,7 +63,8 @@ impl Rig {
     /// Follows events in the background, as the daemon does.
     pub(crate) fn watch(&self) -> tokio::task::JoinHandle<()> {
         let (ports, registry) = (self.world.ports(), Arc::clone(&self.registry));
-        let watcher = Watcher::new(ports, registry, self.limits, Duration::from_secs(5));
+        let watcher =
+            Watcher::new(ports, registry, self.node.clone(), self.limits, Duration::from_secs(5));
         #[expect(clippy::disallowed_methods, reason = "a test's task ends with its runtime")]
         tokio::spawn(watcher.run(std::future::pending()))
     }

@@ -5,9 +5,8 @@ use std::time::Duration;
 use crate::rig::{Rig, by_name};
 use ghost_core::application::{Limits, OnAddressTimeout, PageRequest, StopMode};
 use ghost_core::domain::{Bytes, ErrorKind, Gib, OffCause, PowerState, Sighting, VmRef, VmStatus};
-use ghost_core::ports::{Clock as _, HostFacts};
+use ghost_core::ports::Clock as _;
 use ghost_core::testing::{Guest, samples};
-use uuid::Uuid;
 
 #[tokio::test(start_paused = true)]
 async fn a_created_vm_runs_at_its_address() {
@@ -261,7 +260,7 @@ async fn those_who_joined_a_failed_create_are_told_why() {
 #[tokio::test(start_paused = true)]
 async fn twenty_creates_with_room_for_ten_make_exactly_ten() {
     let rig = Rig::new();
-    rig.world.has(HostFacts { cpus: 10, ram: Bytes(256 * Gib::BYTES), boot: Uuid::from_u128(1) });
+    rig.world.has_cpus(10);
     let names: Vec<String> = (0..20).map(|i| format!("vm-{i}")).collect();
     let all = futures_util::future::join_all(names.iter().map(|name| rig.vm(name))).await;
     assert_eq!(all.iter().filter(|r| r.is_ok()).count(), 10);

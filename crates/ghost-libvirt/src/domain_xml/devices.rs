@@ -4,7 +4,8 @@ use std::path::Path;
 
 use ghost_core::ports::DomainSpec;
 
-use super::{DirectIo, Files, NWFILTER, Platform};
+use super::{DirectIo, Files, NWFILTER, OVERLAY, Platform};
+use crate::tuning::Tuning;
 use crate::xml::Element;
 
 /// Seconds between the balloon's reports of the guest's memory.
@@ -12,7 +13,7 @@ const BALLOON_PERIOD: u32 = 5;
 
 pub(super) fn devices(spec: &DomainSpec, files: Files<'_>, platform: &Platform) -> Element {
     Element::new("devices")
-        .child(disk(&spec.disk, files))
+        .child(disk(&spec.disk, files, &platform.tuning))
         .child(seed(&spec.seed))
         .child(Element::new("controller").attr("type", "usb").attr("model", "none"))
         .child(interface(spec, &platform.network))
@@ -34,7 +35,7 @@ fn target(dev: &str) -> Element {
     Element::new("target").attr("dev", dev).attr("bus", "virtio")
 }
 
-fn disk(overlay: &Path, files: Files<'_>) -> Element {
+fn disk(overlay: &Path, files: Files<'_>, tuning: &Tuning) -> Element {
     let driver =
         Element::new("driver").attr("name", "qemu").attr("type", "qcow2").attr("discard", "unmap");
     // An error of the host's holds the guest until it is cured: told of it, the guest would damage its
@@ -44,7 +45,12 @@ fn disk(overlay: &Path, files: Files<'_>) -> Element {
         DirectIo::Known => driver.attr("cache", "none"),
         DirectIo::Unknown => driver,
     };
-    file_disk().child(driver).child(source(overlay)).child(backing(files.base)).child(target("vda"))
+    file_disk()
+        .child(driver)
+        .child(source(overlay))
+        .child(backing(files.base))
+        .child(target(OVERLAY))
+        .children(tuning.iotune())
 }
 
 /// The base image is shared and immutable: its owner and mode stay as they are.

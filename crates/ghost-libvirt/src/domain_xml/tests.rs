@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use ghost_core::domain::validation::Violations;
-use ghost_core::domain::{Gib, Metadata, VmRecord, VmShape, VmSpec};
+use ghost_core::domain::{Bytes, Gib, Metadata, VmRecord, VmShape, VmSpec};
 use ghost_core::testing::samples;
 use proptest::prelude::*;
 use roxmltree::{Document, Node};
@@ -38,7 +39,13 @@ fn files() -> Files<'static> {
 }
 
 fn platform(arch: Arch, acceleration: Acceleration) -> Platform {
-    Platform { arch, acceleration, network: "default".to_owned(), agent: Uuid::nil() }
+    Platform {
+        arch,
+        acceleration,
+        network: "default".to_owned(),
+        agent: Uuid::nil(),
+        tuning: Tuning::default(),
+    }
 }
 
 fn x86() -> Platform {
@@ -132,6 +139,35 @@ fn a_file_system_in_memory_is_not_asked_to_do_without_its_memory() {
     assert_eq!(cache(DirectIo::Unknown), None);
     assert_eq!(DirectIo::of(Path::new("/dev/shm/disk.qcow2")), DirectIo::Unknown);
     assert_eq!(DirectIo::of(Path::new("/proc/disk.qcow2")), DirectIo::Known);
+}
+
+#[test]
+fn only_what_every_host_can_keep_of_the_owners_limits_is_in_the_definition() {
+    let plain = domain(&spec(), files(), &x86()).unwrap();
+    let tuning = Tuning {
+        cpus: vec![1, 3],
+        cpu_weight: NonZeroU32::new(512),
+        io_weight: NonZeroU32::new(50),
+        memory_overhead: Some(Bytes(1 << 30)),
+        disk_read_bytes_per_s: NonZeroU64::new(10),
+        disk_write_bytes_per_s: NonZeroU64::new(20),
+        disk_iops: NonZeroU64::new(30),
+        net_in_kbytes_per_s: NonZeroU32::new(40),
+        net_out_kbytes_per_s: NonZeroU32::new(60),
+    };
+    let xml = domain(&spec(), files(), &Platform { tuning, ..x86() }).unwrap();
+    let lines = |xml: &str| xml.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>();
+    let plain = lines(&plain);
+    let added: Vec<_> = lines(&xml).into_iter().filter(|line| !plain.contains(line)).collect();
+    let expected = [
+        "<vcpu placement=\"static\" cpuset=\"1,3\">2</vcpu>",
+        "<iotune>",
+        "<total_iops_sec>30</total_iops_sec>",
+        "<read_bytes_sec>10</read_bytes_sec>",
+        "<write_bytes_sec>20</write_bytes_sec>",
+        "</iotune>",
+    ];
+    assert_eq!(added, expected);
 }
 
 #[test]

@@ -6,10 +6,11 @@ use std::path::Path;
 use uuid::Uuid;
 use virt_sys as c;
 
-use super::domain::{Domain, DomainStats};
+use super::domain::Domain;
 use super::error::LibvirtError;
 use super::handle::{c_string, check, check_count, handle};
 use super::network::Network;
+use super::stats::DomainStats;
 use super::storage::{Pool, Volume};
 
 handle! {
@@ -78,11 +79,14 @@ impl Conn {
         }
     }
 
-    /// State, CPU time and balloon of all domains, in one call that skips what a busy domain
-    /// can't tell at once.
+    /// State, CPU time, memory, interfaces and disks of all domains, in one call that skips what a
+    /// busy domain can't tell at once.
     pub(crate) fn stats(&self) -> Result<Vec<DomainStats>, LibvirtError> {
-        let wanted =
-            c::VIR_DOMAIN_STATS_STATE | c::VIR_DOMAIN_STATS_CPU_TOTAL | c::VIR_DOMAIN_STATS_BALLOON;
+        let wanted = c::VIR_DOMAIN_STATS_STATE
+            | c::VIR_DOMAIN_STATS_CPU_TOTAL
+            | c::VIR_DOMAIN_STATS_BALLOON
+            | c::VIR_DOMAIN_STATS_INTERFACE
+            | c::VIR_DOMAIN_STATS_BLOCK;
         let nowait = c::VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT;
         match self.stats_with(wanted, nowait) {
             // libvirt's test driver never waits, and does not know the flag.

@@ -1,7 +1,5 @@
 //! A domain: reading it, powering it, removing it.
 
-use std::ffi::{CStr, c_int};
-
 use uuid::Uuid;
 use virt_sys as c;
 
@@ -137,67 +135,4 @@ pub(crate) struct DomainState {
     pub(crate) state: i32,
     /// Why it is in that state; its meaning depends on the state.
     pub(crate) reason: i32,
-}
-
-/// A record of the bulk statistics; memory in KiB.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct DomainStats {
-    /// Whose it is.
-    pub(crate) uuid: Uuid,
-    /// Its state.
-    pub(crate) state: DomainState,
-    /// Nanoseconds of CPU time since it was started.
-    pub(crate) cpu_time: Option<u64>,
-    /// What the balloon leaves to the guest.
-    pub(crate) balloon: Option<u64>,
-    /// What the guest's kernel has in all.
-    pub(crate) available: Option<u64>,
-    /// What it could hand out without swapping.
-    pub(crate) usable: Option<u64>,
-    /// What it holds for nothing at all.
-    pub(crate) unused: Option<u64>,
-}
-
-impl DomainStats {
-    /// # Safety
-    /// `record` is a valid record of libvirt's.
-    pub(super) unsafe fn read(record: c::virDomainStatsRecordPtr) -> Result<Self, LibvirtError> {
-        // SAFETY: valid by contract.
-        let (domain, params) =
-            unsafe { ((*record).dom, Params((*record).params, (*record).nparams)) };
-        Ok(Self {
-            // SAFETY: the record owns a live domain.
-            uuid: unsafe { uuid_of(domain) }?,
-            state: DomainState {
-                state: params.int(c"state.state").unwrap_or_default(),
-                reason: params.int(c"state.reason").unwrap_or_default(),
-            },
-            cpu_time: params.u64(c"cpu.time"),
-            balloon: params.u64(c"balloon.current"),
-            available: params.u64(c"balloon.available"),
-            usable: params.u64(c"balloon.usable"),
-            unused: params.u64(c"balloon.unused"),
-        })
-    }
-}
-
-/// A record's parameters, borrowed from it.
-struct Params(c::virTypedParameterPtr, c_int);
-
-impl Params {
-    fn int(&self, name: &CStr) -> Option<i32> {
-        let mut value = 0;
-        // SAFETY: the array has as many elements as said; `value` is of the type asked for.
-        let found =
-            unsafe { c::virTypedParamsGetInt(self.0, self.1, name.as_ptr(), &raw mut value) };
-        (found == 1).then_some(value)
-    }
-
-    fn u64(&self, name: &CStr) -> Option<u64> {
-        let mut value = 0;
-        // SAFETY: the array has as many elements as said; `value` is of the type asked for.
-        let found =
-            unsafe { c::virTypedParamsGetULLong(self.0, self.1, name.as_ptr(), &raw mut value) };
-        (found == 1).then_some(value)
-    }
 }

@@ -16,6 +16,8 @@ mod real_outages;
 #[cfg(test)]
 mod real_storage;
 #[cfg(test)]
+mod real_tuning;
+#[cfg(test)]
 mod test_driver;
 #[cfg(test)]
 mod world;

@@ -5,15 +5,15 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::process::Command;
 
-use ghost_core::domain::PowerState;
+use ghost_core::domain::{Observed, PowerState};
 use ghost_core::ports::HypervisorEvent::Power;
 use ghost_libvirt::{Libvirt, LibvirtConfig};
 
 use crate::world::{self, Base, OwnPool, Vm, event};
 
-async fn observed(libvirt: &Libvirt, vm: &Vm) -> PowerState {
+async fn observed(libvirt: &Libvirt, vm: &Vm) -> Observed {
     let seen = libvirt.hypervisor().observe().await.unwrap();
-    seen.into_iter().find(|seen| seen.id == vm.0).unwrap().power
+    seen.into_iter().find(|seen| seen.id == vm.0).unwrap()
 }
 
 /// Lets QEMU write to the image, at the given place.
@@ -45,7 +45,7 @@ async fn real_qemu_a_guest_whose_disk_cannot_be_read_is_held_with_the_reason() {
     world::defined(&libvirt, &base, &vm).await;
     libvirt.hypervisor().ensure_started(vm.0).await.unwrap();
     event(&mut events, &Power(vm.0, PowerState::Paused("I/O error"))).await;
-    assert_eq!(observed(&libvirt, &vm).await, PowerState::Paused("I/O error"));
+    assert_eq!(observed(&libvirt, &vm).await.power, PowerState::Paused("I/O error"));
 }
 
 /// A boot sector that writes on and on: 32 KiB of the firmware's code at a time, by INT 13h, AH=43h.
@@ -82,7 +82,11 @@ async fn real_qemu_a_guest_that_finds_no_space_left_is_held_and_goes_on_when_the
     world::defined(&libvirt, &base, &vm).await;
     libvirt.hypervisor().ensure_started(vm.0).await.unwrap();
     event(&mut events, &Power(vm.0, held.clone())).await;
-    assert_eq!(observed(&libvirt, &vm).await, held);
+    let seen = observed(&libvirt, &vm).await;
+    assert_eq!(seen.power, held);
+    let moved = seen.traffic;
+    assert!(moved.disk_read >= 512 && moved.disk_written >= 32 << 10, "{moved:?}");
+    assert!(moved.disk_used > 1 << 20 && moved.disk_used <= 4 << 20, "{moved:?}");
 
     pool.grow();
     libvirt.hypervisor().ensure_started(vm.0).await.unwrap();

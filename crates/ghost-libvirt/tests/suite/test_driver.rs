@@ -1,10 +1,11 @@
 //! libvirt's test driver: domains without QEMU, in a world of each test's own.
 
 use std::io::Write;
+use std::num::NonZeroU32;
 
-use ghost_core::domain::{ErrorKind, OffCause, PowerState, VmId};
+use ghost_core::domain::{Bytes, ErrorKind, OffCause, PowerState, VmId};
 use ghost_core::ports::HypervisorEvent::{Power, Undefined};
-use ghost_libvirt::{Libvirt, LibvirtConfig};
+use ghost_libvirt::{Libvirt, LibvirtConfig, Tuning};
 
 use crate::world::{self, event};
 
@@ -12,6 +13,10 @@ const FOREIGN: &str = "11111111-2222-4333-8444-555555555555";
 
 /// A node with one foreign domain, a network and a pool.
 pub(crate) async fn node() -> Libvirt {
+    node_held_to(Tuning::default()).await
+}
+
+async fn node_held_to(tuning: Tuning) -> Libvirt {
     let mut file = tempfile::NamedTempFile::with_suffix(".xml").unwrap();
     write!(
         file,
@@ -23,7 +28,7 @@ pub(crate) async fn node() -> Libvirt {
     )
     .unwrap();
     let uri = format!("test://{}", file.path().display());
-    world::connect(LibvirtConfig { uri, ..world::config("") }).await
+    world::connect(LibvirtConfig { uri, tuning, ..world::config("") }).await
 }
 
 pub(crate) fn spec(id: VmId) -> ghost_core::ports::DomainSpec {
@@ -60,6 +65,25 @@ async fn a_guest_that_is_asked_to_power_off_goes_off() {
     event(&mut events, &Power(id, PowerState::Running)).await;
     event(&mut events, &Power(id, PowerState::Off(OffCause::Guest))).await;
     hypervisor.ask_to_power_off(id).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_guest_starts_on_a_host_that_can_hold_it_to_nothing_but_its_cpus() {
+    let tuning = Tuning {
+        cpus: vec![0],
+        cpu_weight: NonZeroU32::new(512),
+        io_weight: NonZeroU32::new(50),
+        memory_overhead: Some(Bytes(1 << 30)),
+        net_in_kbytes_per_s: NonZeroU32::new(1000),
+        net_out_kbytes_per_s: NonZeroU32::new(1000),
+        ..Tuning::default()
+    };
+    let (libvirt, id) = (node_held_to(tuning).await, VmId::generate());
+    libvirt.hypervisor().define(&spec(id)).await.unwrap();
+    libvirt.hypervisor().ensure_started(id).await.unwrap();
+    libvirt.tune_running().await.unwrap();
+    let seen = libvirt.hypervisor().observe().await.unwrap();
+    assert_eq!(seen.first().map(|seen| &seen.power), Some(&PowerState::Running));
 }
 
 #[tokio::test]

@@ -7,4 +7,5 @@ mod bad_input;
 mod full_debian12;
 mod guest;
 mod life;
+mod owner;
 mod shutdown;

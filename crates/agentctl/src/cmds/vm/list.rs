@@ -47,14 +47,15 @@ impl Status {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct Row {
-    name: String,
-    status: String,
-    ip_address: String,
-    vm_id: String,
+/// A VM of the list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Row {
+    pub(super) name: String,
+    pub(super) status: String,
+    pub(super) ip_address: String,
+    pub(super) vm_id: String,
     #[serde(skip_serializing_if = "String::is_empty")]
-    reason: String,
+    pub(super) reason: String,
 }
 
 /// Prints all VMs.
@@ -93,7 +94,8 @@ async fn all(agent: &Agent, status: &str) -> Result<Vec<Row>, Failure> {
     }
 }
 
-fn draw(rows: &[Row]) -> String {
+/// The list for people, with the reasons beneath.
+pub(super) fn draw(rows: &[Row]) -> String {
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {

@@ -17,8 +17,9 @@ pub(crate) struct VmStatus {
     vm: String,
 }
 
+/// A VM as documents show it.
 #[derive(Debug, Serialize)]
-struct Detail {
+pub(crate) struct Detail {
     vm_id: String,
     name: String,
     status: String,
@@ -29,6 +30,12 @@ struct Detail {
     uptime_seconds: i64,
     cpu_usage_percent: f32,
     ram_usage_percent: f32,
+    host_ram_bytes: i64,
+    disk_used_bytes: i64,
+    disk_read_bytes: i64,
+    disk_written_bytes: i64,
+    net_rx_bytes: i64,
+    net_tx_bytes: i64,
     #[serde(skip_serializing_if = "String::is_empty")]
     reason: String,
 }
@@ -46,6 +53,12 @@ impl From<GetVmStatusResponse> for Detail {
             uptime_seconds: vm.uptime_seconds,
             cpu_usage_percent: vm.cpu_usage_percent,
             ram_usage_percent: vm.ram_usage_percent,
+            host_ram_bytes: vm.host_ram_bytes,
+            disk_used_bytes: vm.disk_used_bytes,
+            disk_read_bytes: vm.disk_read_bytes,
+            disk_written_bytes: vm.disk_written_bytes,
+            net_rx_bytes: vm.net_rx_bytes,
+            net_tx_bytes: vm.net_tx_bytes,
             reason: vm.reason,
         }
     }
@@ -78,6 +91,26 @@ fn draw(vm: &Detail) -> String {
             format!("{:.1} % CPU, {:.1} % memory", vm.cpu_usage_percent, vm.ram_usage_percent),
         ));
     }
+    lines.extend([
+        ("host memory", amounts(&[(vm.host_ram_bytes, "taken")])),
+        ("disk used", amounts(&[(vm.disk_used_bytes, "on the host")])),
+        (
+            "disk traffic",
+            amounts(&[(vm.disk_read_bytes, "read"), (vm.disk_written_bytes, "written")]),
+        ),
+        ("net traffic", amounts(&[(vm.net_rx_bytes, "received"), (vm.net_tx_bytes, "sent")])),
+    ]);
     lines.retain(|(_, text)| !text.is_empty());
     output::fields(&lines)
+}
+
+/// `1.5 MiB received, 0 B sent`, or nothing if all are 0 or less.
+#[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
+fn amounts(amounts: &[(i64, &str)]) -> String {
+    if amounts.iter().all(|(bytes, _)| *bytes <= 0) {
+        return String::new();
+    }
+    let say =
+        |(bytes, what): &(i64, &str)| format!("{} {what}", output::bytes((*bytes).max(0) as f64));
+    amounts.iter().map(say).collect::<Vec<_>>().join(", ")
 }

@@ -7,7 +7,8 @@ use tokio::sync::watch;
 
 use super::Outcome;
 use crate::domain::{
-    Definition, Observed, PowerState, Sighting, VmRecord, VmStatus, VmView, sighting,
+    Allocation, Bytes, Definition, Observed, PowerState, Sighting, Traffic, VmRecord, VmStatus,
+    VmView, sighting,
 };
 
 #[derive(Debug)]
@@ -25,6 +26,13 @@ pub(super) struct Entry {
     pub(super) outcome: watch::Receiver<Outcome>,
 }
 
+/// Whether a watcher sees what was refreshed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refreshed {
+    Visibly,
+    Silently,
+}
+
 /// The last reading of a VM's counters.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sample {
@@ -32,6 +40,7 @@ pub(super) struct Sample {
     cpu_time: Duration,
     cpu_percent: f32,
     ram_percent: f32,
+    traffic: Traffic,
 }
 
 impl Entry {
@@ -41,6 +50,7 @@ impl Entry {
             status: VmStatus::of(&record.stage, &Sighting::Never),
             cpu_percent: 0.0,
             ram_percent: 0.0,
+            traffic: Traffic::default(),
             reason: None,
         };
         Self {
@@ -77,16 +87,36 @@ impl Entry {
         }
     }
 
-    pub(super) fn refresh(&self) {
-        // Told even if the view is the same: who waits for a sighting looks behind the view.
+    /// Shows readers what is known now; whether a watcher would see a difference.
+    pub(super) fn refresh(&self) -> Refreshed {
         let problem = self.problem.clone();
-        self.view.send_replace(Arc::new(VmView {
+        let now = Arc::new(VmView {
             record: Arc::clone(&self.record),
             status: VmStatus::of(&self.record.stage, &self.seen),
             cpu_percent: self.sample.map_or(0.0, |s| s.cpu_percent),
             ram_percent: self.sample.map_or(0.0, |s| s.ram_percent),
+            traffic: self.sample.map_or_else(Traffic::default, |s| s.traffic),
             reason: problem.or_else(|| sighting::reason(&self.record, &self.seen)),
-        }));
+        });
+        // Told even if the view is the same: who waits for a sighting looks behind the view.
+        let before = self.view.send_replace(Arc::clone(&now));
+        let visible = |view: &VmView| (view.status, view.record.address, view.reason.clone());
+        match visible(&before) == visible(&now) {
+            true => Refreshed::Silently,
+            false => Refreshed::Visibly,
+        }
+    }
+
+    /// What it really takes, as far as that is known.
+    pub(super) fn used(&self) -> Allocation {
+        let traffic = self.sample.map_or_else(Traffic::default, |s| s.traffic);
+        Allocation { vcpus: 0, ram: Bytes(traffic.host_ram), disk: Bytes(traffic.disk_used) }
+    }
+
+    /// How many CPUs it uses now.
+    pub(super) fn cpus_used(&self) -> f64 {
+        let percent = self.sample.map_or(0.0, |s| f64::from(s.cpu_percent));
+        percent / 100.0 * f64::from(self.record.shape.vcpus)
     }
 }
 
@@ -113,6 +143,7 @@ fn next_sample(entry: &Entry, at: Duration, now: &Observed) -> Sample {
         cpu_time: now.cpu_time,
         cpu_percent,
         ram_percent: ram_percent(now, shape.ram.bytes().0),
+        traffic: now.traffic,
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 use super::{FakeDomain, Guest, World};
 use crate::domain::{
     AppError, BaseImage, Definition, ErrorKind, Gib, Kept, Observed, OffCause, PowerState,
-    Template, VmId, VmName, VmRecord,
+    Template, Traffic, VmId, VmName, VmRecord,
 };
 use crate::ports::{
     Clock, DomainSpec, Events, FoundVolumes, Host, HostFacts, Hypervisor, HypervisorEvent, Images,
@@ -104,6 +104,7 @@ impl Hypervisor for World {
                 // A guest that uses half a CPU.
                 cpu_time: domain.started.map_or(Duration::ZERO, |at| (now - at) / 2),
                 ram_used: domain.started.map(|_| Gib::BYTES / 4),
+                traffic: Traffic::default(),
             };
             Ok(self.state().domains.iter().map(observed).collect())
         };
@@ -287,6 +288,6 @@ impl VmLedger for World {
 #[async_trait]
 impl Host for World {
     async fn facts(&self) -> PortResult<HostFacts> {
-        self.faults.call("facts", || Ok(self.state().facts)).await
+        self.faults.call("facts", || Ok(self.state().facts.clone())).await
     }
 }

@@ -1,6 +1,9 @@
 //! Every test. Invariant: the suites get a freshly built agent, agentctl and guest, never what lay around.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
 
 use crate::check::{self, Depth};
 use crate::guest::{self, Guest};
@@ -20,10 +23,9 @@ pub(crate) struct Bench {
 /// QEMU), end to end; in full also with a real distribution as the guest.
 pub(crate) fn test(stages: &mut Stages, depth: Depth) -> anyhow::Result<()> {
     check::check(stages, depth)?;
-    let bench = Bench::prepare(stages, run::target_dir()?.join("debug"))?;
-    // The fault tests let the agent die at each of its steps.
-    let fail_points = ["--features", "ghost-agent/failpoints"];
-    stages.run("agent and agentctl", || binaries().args(fail_points).wait())?;
+    let tested = run::target_dir()?.join("tested");
+    let bench = Bench::prepare(stages, tested.clone())?;
+    stages.run("agent and agentctl", || with_fail_points(&tested))?;
     let suites = bench.arm(run::cargo(["nextest", "run", "--workspace"]));
     match depth {
         Depth::Usual => stages.run("tests", || suites.wait())?,
@@ -37,6 +39,18 @@ pub(crate) fn test(stages: &mut Stages, depth: Depth) -> anyhow::Result<()> {
     stages.run("documentation tests", || {
         run::cargo(["test", "--doc", "--workspace", "--quiet"]).wait()
     })
+}
+
+/// Builds the two binaries, the agent so that the fault tests can let it die at each of its steps, and keeps
+/// them apart: the suites' own build replaces them by ones without fail points.
+fn with_fail_points(folder: &Path) -> anyhow::Result<()> {
+    binaries().args(["--features", "ghost-agent/failpoints"]).wait()?;
+    fs::create_dir_all(folder)?;
+    for program in ["ghost-agent", "agentctl"] {
+        fs::copy(run::target_dir()?.join("debug").join(program), folder.join(program))
+            .with_context(|| format!("cannot keep {program} in {}", folder.display()))?;
+    }
+    Ok(())
 }
 
 /// Builds the two binaries that the end-to-end suite starts.

@@ -25,9 +25,12 @@ pub(crate) fn coverage(stages: &mut Stages) -> anyhow::Result<()> {
     };
     stages
         .run("clean", || instrumented(run::cargo(["llvm-cov", "clean", "--workspace"])).wait())?;
-    stages.run("agent and agentctl", || instrumented(test::binaries()).wait())?;
+    // Of both, so that the one build does not replace what the other made.
+    let fail_points = ["--features", "ghost-agent/failpoints"];
+    stages.run("agent and agentctl", || instrumented(test::binaries()).args(fail_points).wait())?;
     stages.run("tests", || {
-        instrumented(bench.arm(run::cargo(["nextest", "run", "--workspace"]))).wait()
+        let suites = run::cargo(["nextest", "run", "--workspace"]).args(fail_points);
+        instrumented(bench.arm(suites)).wait()
     })?;
     stages.run("report", || {
         instrumented(run::cargo([

@@ -61,6 +61,9 @@ impl Points {
             Ok(text) => Some(parse(&text).with_context(|| format!("GHOST_FAILPOINT={text}"))?),
             Err(_) => None,
         };
+        if let Some((step, strike)) = &plan {
+            tracing::info!(step, ?strike, "a fail point is armed");
+        }
         let trace = std::env::var_os("GHOST_FAILPOINT_TRACE").is_some();
         Ok(Self { plan, trace, hits: Mutex::default() })
     }

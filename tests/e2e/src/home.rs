@@ -240,6 +240,8 @@ impl Home {
     pub async fn start_failing(&self, step: &str, at: At) -> anyhow::Result<Agent> {
         let agent = self.spawn_failing(step, at)?;
         agent.ready().await?;
+        let armed = agent.log().iter().any(|line| line.contains("a fail point is armed"));
+        ensure!(armed, "this agent has no fail points; ./dev test builds one that has");
         Ok(agent)
     }
 

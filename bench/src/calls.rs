@@ -14,7 +14,7 @@ use crate::report::{Budget, Row, Unit};
 use crate::samples::Samples;
 
 /// The name the agent's health is known by.
-const SERVICE: &str = "agentpb.AgentService";
+pub(crate) const SERVICE: &str = "agentpb.AgentService";
 
 /// Times of each kind of call.
 #[derive(Debug, Default)]

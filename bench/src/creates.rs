@@ -42,7 +42,7 @@ pub(crate) async fn measure(
 }
 
 /// Waits until somebody wants the bench to end; says by which signal.
-async fn interrupted() -> std::io::Result<&'static str> {
+pub(crate) async fn interrupted() -> std::io::Result<&'static str> {
     let (mut terminate, mut hang_up) =
         (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
     tokio::select! {

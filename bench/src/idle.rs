@@ -1,7 +1,7 @@
 //! The idle agent's memory and CPU, as the kernel accounts for them. Invariant: nobody called the
 //! agent while it was measured, nor for as long before.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use ghost_e2e::agent::Agent;
@@ -11,6 +11,8 @@ use crate::samples::Samples;
 
 /// A tick of `/proc/PID/stat`: Linux shows 100 a second on every architecture (USER_HZ).
 const TICK_MS: f64 = 10.0;
+/// Between two looks at an agent that is watched; the looks are on the looker's account.
+const EVERY: Duration = Duration::from_secs(5);
 
 /// What the kernel says of a process.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +54,76 @@ pub(crate) async fn measure(
             .beside("just started", Samples::new([busy(1)])?),
         row("idle, no VM: threads", Unit::Count, &|u| u.threads)?,
     ])
+}
+
+/// What an agent took over a span.
+#[derive(Debug, Clone)]
+pub(crate) struct Watched {
+    span: Duration,
+    usages: Vec<Usage>,
+}
+
+/// Watches an agent for a span, after a rest.
+pub(crate) async fn watch(
+    agent: &Agent,
+    rest: Duration,
+    span: Duration,
+) -> anyhow::Result<Watched> {
+    tokio::time::sleep(rest).await;
+    let began = Instant::now();
+    let mut usages = vec![Usage::of(agent)?];
+    while began.elapsed() < span {
+        tokio::time::sleep(EVERY.min(span.saturating_sub(began.elapsed()))).await;
+        usages.push(Usage::of(agent)?);
+    }
+    Ok(Watched { span: began.elapsed(), usages })
+}
+
+/// The rows of an agent with running VMs, beside itself without.
+pub(crate) fn with_vms(vms: usize, with: &Watched, without: &Watched) -> anyhow::Result<Vec<Row>> {
+    let row = |what, unit, of: fn(&Watched) -> Vec<f64>| -> anyhow::Result<Row> {
+        let [with, without] = [with, without].map(|watched| Samples::new(of(watched)));
+        let row = Row::new(format!("idle, {vms} VMs: {what}"), unit, with?);
+        Ok(row.beside("the same, no VM", without?))
+    };
+    Ok(vec![
+        row("resident", Unit::Megabytes, |w| w.each(|u| megabytes(u.resident_kb)))?
+            .required(50.0)
+            .budget(Budget::P99AtMost(32.0)),
+        row("anonymous", Unit::Megabytes, |w| w.each(|u| megabytes(u.anonymous_kb)))?
+            .budget(Budget::P99AtMost(10.0)),
+        row("anonymous, last less first", Unit::Megabytes, |w| {
+            vec![megabytes(w.grown(|u| u.anonymous_kb))]
+        })?,
+        row("of one core", Unit::Percent, |w| vec![w.busy()])?
+            .required(5.0)
+            .budget(Budget::P99AtMost(0.3)),
+        row("threads", Unit::Count, |w| w.each(|u| u.threads))?,
+    ])
+}
+
+/// What the load left behind: the agent's memory now, beside that before it.
+pub(crate) fn after_load(vms: usize, now: &Watched, before: &Watched) -> anyhow::Result<Row> {
+    let [now, before] =
+        [now, before].map(|w| Samples::new(w.each(|usage| megabytes(usage.anonymous_kb))));
+    let row = Row::new(format!("after the load, {vms} VMs: anonymous"), Unit::Megabytes, now?);
+    Ok(row.beside("idle", before?))
+}
+
+impl Watched {
+    fn each(&self, of: impl Fn(&Usage) -> f64) -> Vec<f64> {
+        self.usages.iter().map(of).collect()
+    }
+
+    fn grown(&self, of: impl Fn(&Usage) -> f64) -> f64 {
+        let ends = self.usages.last().zip(self.usages.first());
+        ends.map_or(f64::NAN, |(last, first)| of(last) - of(first))
+    }
+
+    /// CPU time over the span, in percent of one core.
+    fn busy(&self) -> f64 {
+        self.grown(|usage| usage.cpu_ms) / (self.span.as_secs_f64() * 1e3) * 100.0
+    }
 }
 
 /// The kernel's kB is 1024 bytes, a budget's MB a million.
@@ -105,6 +177,13 @@ mod tests {
         let stat = "7 (a b) c) S 1 7 7 0 -1 4194560 100 0 0 0 12 30 5 6 20 0 9 0 100";
         assert_eq!(ticks(stat).unwrap(), 42.0);
         assert!(ticks("7 (a) S 1").is_err());
+    }
+
+    #[test]
+    fn a_watched_agents_cpu_is_what_it_spent_between_the_first_look_and_the_last() {
+        let at = |cpu_ms| Usage { resident_kb: 0.0, anonymous_kb: 0.0, threads: 1.0, cpu_ms };
+        let usages = [1000.0, 1010.0, 1030.0].map(at).to_vec();
+        assert_eq!(Watched { span: Duration::from_secs(10), usages }.busy(), 0.3);
     }
 
     #[test]

@@ -7,7 +7,9 @@
 
 mod calls;
 mod creates;
+mod crowd;
 mod idle;
+mod load;
 mod report;
 mod restart;
 mod samples;
@@ -18,7 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use ghost_e2e::agent::Home;
 
 use report::{Host, Report, Row};
@@ -40,6 +42,21 @@ struct Cli {
     /// VMs made by the agent, and as many by bare libvirt calls
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
+    /// One part alone
+    #[arg(long)]
+    only: Option<Part>,
+    /// VMs that run while the load is on
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
+    vms: u32,
+    /// How long the agent is watched while they run and nobody calls
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1440))]
+    idle_minutes: u32,
+    /// Connections over mutual TLS that the load is spread over
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
+    connections: u32,
+    /// Calls of each kind in a second, where the load is at a rate
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=2000))]
+    rate: u32,
     /// Where to write every number as JSON
     #[arg(long)]
     json: PathBuf,
@@ -48,12 +65,35 @@ struct Cli {
     enforce: bool,
 }
 
+/// What can be measured alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// One VM at a time beside its floor and its peer, and the agent without VMs
+    Creates,
+    /// Many VMs at once, and load on the agent while they run
+    Load,
+}
+
+impl Cli {
+    fn has(&self, part: Part) -> bool {
+        self.only.is_none_or(|only| only == part)
+    }
+
+    fn crowd(&self) -> crowd::Plan {
+        crowd::Plan {
+            vms: self.vms,
+            idle: Duration::from_secs(60) * self.idle_minutes,
+            load: load::Plan { connections: self.connections, rate: self.rate },
+        }
+    }
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     // A run that fails must not leave the numbers of another.
     let _ = std::fs::remove_file(&cli.json);
-    let report = match measure(cli.rounds).await {
+    let report = match measure(&cli).await {
         Ok(report) => report,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -69,8 +109,21 @@ async fn main() -> ExitCode {
     if cli.enforce && report.is_over() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-async fn measure(rounds: u32) -> anyhow::Result<Report> {
+async fn measure(cli: &Cli) -> anyhow::Result<Report> {
     let mut host = Host::look().await?;
+    let mut rows = Vec::new();
+    if cli.has(Part::Creates) {
+        rows.extend(creates_and_calls(cli.rounds).await?);
+    }
+    if cli.has(Part::Load) {
+        rows.extend(crowd::measure(cli.crowd()).await?);
+    }
+    host.look_again()?;
+    let rows = rows.into_iter().map(Row::judged).collect();
+    Ok(Report { host, rounds: cli.rounds, rows })
+}
+
+async fn creates_and_calls(rounds: u32) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     // The create rounds read the agent's debug lines and its calls to libvirt; everything else is measured as it runs by default.
     // A benchmark that fails says why itself; its VMs go with their home.
@@ -87,6 +140,5 @@ async fn measure(rounds: u32) -> anyhow::Result<Report> {
     busy.stop().await?;
     rows.extend(calls::measure(&quiet_home, &quiet, CALLS).await?);
     quiet.stop().await?;
-    host.look_again()?;
-    Ok(Report { host, rounds, rows: rows.into_iter().map(Row::judged).collect() })
+    Ok(rows)
 }

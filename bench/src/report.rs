@@ -24,12 +24,14 @@ pub(crate) enum Unit {
     Megabytes,
     Percent,
     Count,
+    /// Calls answered in a second.
+    PerSecond,
 }
 
 /// One thing that was measured.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Row {
-    what: &'static str,
+    what: String,
     unit: Unit,
     /// The requirement: at most this.
     required: Option<f64>,
@@ -63,9 +65,9 @@ pub(crate) struct Report {
 }
 
 impl Row {
-    pub(crate) fn new(what: &'static str, unit: Unit, samples: Samples) -> Self {
+    pub(crate) fn new(what: impl Into<String>, unit: Unit, samples: Samples) -> Self {
         Self {
-            what,
+            what: what.into(),
             unit,
             required: None,
             budget: None,
@@ -106,13 +108,19 @@ impl Row {
         self
     }
 
+    /// In short, for who watches.
+    pub(crate) fn line(&self) -> String {
+        let [what, _, _, median, p99, beside, ..] = self.cells();
+        format!("{}: median {median}, p99 {p99}; {beside}", what.trim_start())
+    }
+
     fn cells(&self) -> [String; 8] {
         let unit = self.unit;
         let dash = || "–".to_owned();
         let of_many = |value| if self.count > 1 { unit.show(value) } else { dash() };
         let beside = self.beside.as_ref();
         [
-            self.what.to_owned(),
+            self.what.clone(),
             self.required.map_or_else(dash, |limit| format!("≤ {}", unit.show_limit(limit))),
             self.budget.map_or_else(dash, |budget| budget.show(unit)),
             unit.show(self.median),
@@ -132,6 +140,7 @@ impl Unit {
             Self::Megabytes => format!("{value:.1} MB"),
             Self::Percent => format!("{value:.2} %"),
             Self::Count => format!("{value}"),
+            Self::PerSecond => format!("{value:.0}/s"),
         }
     }
 
@@ -142,6 +151,7 @@ impl Unit {
             Self::Megabytes => " MB",
             Self::Percent => " %",
             Self::Count => "",
+            Self::PerSecond => "/s",
         };
         format!("{limit}{unit}")
     }

@@ -56,12 +56,9 @@ enum Verb {
     },
     /// The budgets, each beside its peer; every number goes to target/bench.json
     Bench {
-        /// VMs made by the agent, and as many by bare libvirt calls
-        #[arg(long, default_value_t = 20)]
-        rounds: u32,
-        /// Fail if a budget is not kept
-        #[arg(long)]
-        enforce: bool,
+        /// Handed to ghost-bench as they are: `--only load`, `--idle-minutes 10`; `--help` names them all
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
     },
     /// Lines covered by all suites over crates/, at least 80 %
     Coverage,
@@ -109,8 +106,7 @@ fn perform(verb: Verb, stages: &mut Stages) -> anyhow::Result<ExitCode> {
         Verb::Layers => layers::check(),
         Verb::Reliability => reliability::reliability(reliability::Mode::Write),
         Verb::Guest { guest } => guest::ensure(guest).map(|image| println!("{}", image.display())),
-        Verb::Bench { rounds, enforce: false } => bench::bench(stages, rounds, bench::OnOver::Tell),
-        Verb::Bench { rounds, enforce: true } => bench::bench(stages, rounds, bench::OnOver::Fail),
+        Verb::Bench { args } => bench::bench(stages, &args),
         Verb::Coverage => coverage::coverage(stages),
         Verb::Build => build::host(stages),
         Verb::BuildAll => build::all(stages),

@@ -12,6 +12,8 @@ use super::Unit;
 pub(crate) enum Budget {
     /// Of the median.
     MedianAtMost(f64),
+    /// Of the median; more is better.
+    MedianAtLeast(f64),
     /// Of the 99th percentile.
     P99AtMost(f64),
     /// Of our median over the one beside it.
@@ -44,6 +46,7 @@ impl Budget {
     pub(crate) fn show(self, unit: Unit) -> String {
         match self {
             Self::MedianAtMost(limit) => format!("p50 ≤ {}", unit.show_limit(limit)),
+            Self::MedianAtLeast(limit) => format!("≥ {}", unit.show_limit(limit)),
             Self::P99AtMost(limit) => format!("≤ {}", unit.show_limit(limit)),
             Self::RatioAtMost(limit) => format!("≤ {limit} ×"),
             Self::RatioBelow(limit) => format!("< {limit} ×"),
@@ -53,6 +56,7 @@ impl Budget {
     fn is_kept(self, median: f64, p99: f64, ratio: Option<f64>) -> bool {
         match self {
             Self::MedianAtMost(limit) => median <= limit,
+            Self::MedianAtLeast(limit) => median >= limit,
             Self::P99AtMost(limit) => p99 <= limit,
             Self::RatioAtMost(limit) => ratio.is_some_and(|ratio| ratio <= limit),
             Self::RatioBelow(limit) => ratio.is_some_and(|ratio| ratio < limit),
@@ -91,6 +95,13 @@ mod tests {
         assert_eq!(judge(Budget::RatioAtMost(1.05), (1.0, 1.0, Some(1.06))), over);
         assert_eq!(judge(Budget::RatioBelow(1.0), (1.0, 1.0, Some(0.99))), ok);
         assert_eq!(judge(Budget::RatioBelow(1.0), (1.0, 1.0, Some(1.0))), over);
+    }
+
+    #[test]
+    fn a_limit_from_below_is_kept_at_its_value_and_broken_below_it() {
+        let judge = |median| of(None, Some(Budget::MedianAtLeast(20.0)), (median, 99.0, None));
+        assert_eq!(judge(20.0), Some(Verdict::Ok));
+        assert_eq!(judge(19.0), Some(Verdict::Over));
     }
 
     #[test]

@@ -139,7 +139,8 @@ impl Outlet {
     fn disconnected(&self, reason: &str) {
         let before = self.state.send_replace(ConnectionState::Disconnected(reason.to_owned()));
         if !matches!(before, ConnectionState::Disconnected(_)) {
-            tracing::warn!(reason, "libvirt is away; connecting again until it is back");
+            // Whoever follows the events says it aloud.
+            tracing::debug!(reason, "libvirt is away; connecting again until it is back");
             self.send(HypervisorEvent::Disconnected(reason.to_owned()));
         }
     }

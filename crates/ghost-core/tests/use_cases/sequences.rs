@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::rig::{Rig, by_name};
 use ghost_core::application::{Limits, StopMode};
 use ghost_core::domain::{Change, Desired, PowerState, Sighting, VmId, VmStage};
-use ghost_core::ports::{Clock as _, Hypervisor as _, VmLedger as _};
+use ghost_core::ports::{Clock as _, Hypervisor as _, Network as _, VmLedger as _};
 use ghost_core::testing::{FaultMoment, Guest, samples};
 
 async fn power(rig: &Rig, id: VmId) -> String {
@@ -230,4 +230,22 @@ async fn what_is_gone_is_looked_for_once_more_and_then_forgotten() {
     assert_eq!(looks(), 1);
     rig.world.clock.sleep(Duration::from_secs(600)).await;
     assert_eq!(looks(), 2);
+}
+
+/// Fault: libvirt has lost a domain and its reserved address, and another VM has taken that. Promise: 1. Result: the VM gets
+/// another address, in the ledger and in the domain's metadata alike.
+#[tokio::test(start_paused = true)]
+async fn an_address_that_was_lost_with_its_domain_is_replaced_everywhere() {
+    let (rig, web) = one_vm().await;
+    rig.world.reboot();
+    rig.world.undefine(web);
+    rig.world.release_address(web).await.unwrap();
+    let former = rig.world.record(web).unwrap().address;
+    assert_eq!(rig.vm("other").await.unwrap().address, former);
+    let next = next(&rig).await;
+    next.reconcile.run().await.unwrap();
+    let recorded = rig.world.record(web).unwrap().address;
+    assert_ne!(recorded, former);
+    let kept = rig.world.kept().await.unwrap().into_iter().find(|one| one.id == web).unwrap();
+    assert_eq!(kept.record.unwrap().address, recorded);
 }

@@ -80,10 +80,11 @@ impl Reconcile {
             )));
         };
         let address = self.ports.network.assign_address(record.id, &record.name).await?;
-        if record.address != Some(address) {
-            self.save(VmRecord { address: Some(address), ..record.clone() }).await?;
+        let addressed = VmRecord { address: Some(address), ..record.clone() };
+        if addressed != *record {
+            self.save(addressed.clone()).await?;
         }
-        let spec = DomainSpec { record: record.clone(), disk, seed, address };
+        let spec = DomainSpec { record: addressed, disk, seed, address };
         self.ports.hypervisor.define(&spec).await?;
         let kept = Kept { id: record.id, record: None, definition: Definition::Persistent };
         self.registry.kept(&[kept]);

@@ -66,10 +66,10 @@ impl Host for ProcHost {
         let online = read(ONLINE_CPUS, "list of CPUs", cpus::parse_list)?;
         let allowed = read(STATUS, "process status with Cpus_allowed_list", cpus::allowed)?;
         let cpus = cpus::usable(&online, &allowed).ok_or(HostError::NoCpu)?;
-        let memory = read(MEMORY, "memory statistic", memory::parse)?;
-        let ram = lowest_limit()?.map_or(memory.total, |limit| limit.min(memory.total));
+        let total = read(MEMORY, "memory statistic", memory::total)?;
+        let ram = lowest_limit()?.map_or(total, |limit| limit.min(total));
         let boot = read(BOOT_ID, "UUID", |text| text.trim().parse().ok())?;
-        Ok(HostFacts { cpus, ram, ram_available: memory.available.min(ram), boot })
+        Ok(HostFacts { cpus, ram, boot })
     }
 }
 
@@ -135,7 +135,6 @@ mod tests {
         let facts = ProcHost.facts().await.unwrap();
         assert!(facts.cpus.is_sorted_by(|a, b| a < b) && !facts.cpus.is_empty(), "{facts:?}");
         assert!(facts.ram > Bytes(64 << 20), "{facts:?}");
-        assert!(facts.ram_available <= facts.ram && facts.ram_available > Bytes(0), "{facts:?}");
         assert_eq!(facts.boot, ProcHost.facts().await.unwrap().boot);
         assert!(!facts.boot.is_nil());
     }

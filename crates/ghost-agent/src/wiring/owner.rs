@@ -95,7 +95,7 @@ mod tests {
 
     fn host() -> HostFacts {
         let ram = Bytes(8 * Gib::BYTES);
-        HostFacts { cpus: vec![0, 1, 4, 5], ram, ram_available: ram, boot: Uuid::nil() }
+        HostFacts { cpus: vec![0, 1, 4, 5], ram, boot: Uuid::nil() }
     }
 
     #[test]

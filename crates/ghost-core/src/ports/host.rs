@@ -14,8 +14,6 @@ pub struct HostFacts {
     pub cpus: Vec<u32>,
     /// Physical memory, or less if the agent is held to less.
     pub ram: Bytes,
-    /// What of it could be had now without swapping.
-    pub ram_available: Bytes,
     /// Which boot of the host this is.
     pub boot: Uuid,
 }

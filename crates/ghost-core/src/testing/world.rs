@@ -63,7 +63,7 @@ pub struct World {
 /// What a host with so many CPUs has.
 fn facts(cpus: u32) -> HostFacts {
     let ram = Bytes(256 * Gib::BYTES);
-    HostFacts { cpus: (0..cpus).collect(), ram, ram_available: ram, boot: Uuid::from_u128(1) }
+    HostFacts { cpus: (0..cpus).collect(), ram, boot: Uuid::from_u128(1) }
 }
 
 impl World {

@@ -1,14 +1,19 @@
 //! Many at once, and many one after the other.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ghost_e2e::client::mini;
 use ghost_e2e::home::Home;
 use ghost_e2e::lab::Lab;
 use ghost_e2e::rounds;
-use ghost_proto::agentpb::{DeleteVmRequest, ListVMsRequest};
+use ghost_proto::agentpb::{
+    CreateVmRequest, DeleteVmRequest, GetNodeInfoRequest, GetNodeInfoResponse, ListVMsRequest,
+};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tonic::Code;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use crate::stage::{Stage, Vm};
 
@@ -56,11 +61,16 @@ async fn create_all(stage: &Stage, count: usize) -> Vec<String> {
     ids
 }
 
+/// A few at once: on a busy host libvirt takes seconds to cut one's power, and what waits for its turn longer than
+/// the limit of a call is refused.
 async fn delete_all(stage: &Stage, ids: Vec<String>) {
-    let mut deletes = JoinSet::new();
+    let (mut deletes, turns) = (JoinSet::new(), Arc::new(Semaphore::new(4)));
     for vm_id in ids {
-        let mut api = stage.api.clone();
-        deletes.spawn(async move { api.delete_vm(DeleteVmRequest { vm_id }).await });
+        let (mut api, turns) = (stage.api.clone(), Arc::clone(&turns));
+        deletes.spawn(async move {
+            let _turn = turns.acquire().await.unwrap();
+            api.delete_vm(DeleteVmRequest { vm_id }).await
+        });
     }
     deletes.join_all().await.into_iter().for_each(|deleted| drop(deleted.unwrap()));
 }
@@ -90,6 +100,72 @@ async fn twenty_creates_at_once_then_kill() {
     );
     assert!(took[4] < Duration::from_secs(5), "{took:?}");
     delete_all(&stage, ids).await;
+    stage.stop().await;
+}
+
+async fn node(stage: &Stage) -> GetNodeInfoResponse {
+    stage.api.clone().get_node_info(GetNodeInfoRequest {}).await.unwrap().into_inner()
+}
+
+/// A stage on which VMs get ten virtual CPUs of the last CPU, and the owner keeps the others; and how many those
+/// are.
+async fn room_for_ten() -> (Stage, f64) {
+    let stage = Stage::with_blank_vms().await;
+    let kept = node(&stage).await.cpu.unwrap().total - 1.0;
+    let Stage { agent, home, lab, .. } = stage;
+    agent.stop().await.unwrap();
+    let home = home.with("RESOURCES__RESERVED_CPU", kept.to_string());
+    (Stage::of(lab, home.with("RESOURCES__CPU_OVERCOMMIT", "10")).await, kept)
+}
+
+/// UUIDs of the domains that libvirt runs.
+async fn domains(stage: &Stage) -> Vec<String> {
+    let running = stage.lab.virsh(&["list", "--uuid"]).await.unwrap();
+    let mut running: Vec<String> = running.split_whitespace().map(str::to_owned).collect();
+    running.sort();
+    running
+}
+
+fn assert_says_asked_available_and_why(refused: &Status, kept: f64) {
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    let total = kept + 1.0;
+    let why =
+        format!("asked 1 vCPU, 0 available ({total} − {kept} reserved, times 10 − 10 allocated)");
+    assert!(refused.message().starts_with(&why), "{refused}");
+    let info = refused.get_details_error_info().unwrap();
+    assert_eq!(info.reason, "RESOURCE_LIMIT_EXCEEDED");
+}
+
+/// Fault: 20 creates at once where the owner leaves room for ten. Promise: 1, 4. Result: ten VMs run, ten callers are
+/// told what was asked, what is available and why; once they are deleted, all of it can be had again.
+#[tokio::test]
+async fn twenty_creates_at_once_with_room_for_ten() {
+    let (stage, kept) = room_for_ten().await;
+    let before = node(&stage).await;
+    assert_eq!(before.cpu.unwrap().available, 10.0);
+    let mut creates = JoinSet::new();
+    for n in 0..20 {
+        let mut api = stage.api.clone();
+        creates.spawn(async move { api.create_vm(mini(&format!("crowd-{n}"))).await });
+    }
+    let (made, refused): (Vec<_>, Vec<_>) =
+        creates.join_all().await.into_iter().partition(Result::is_ok);
+    assert_eq!((made.len(), refused.len()), (10, 10));
+    for refused in refused {
+        assert_says_asked_available_and_why(&refused.unwrap_err(), kept);
+    }
+    let mut ids: Vec<String> = made.into_iter().map(|vm| vm.unwrap().into_inner().vm_id).collect();
+    ids.sort();
+    assert_eq!(domains(&stage).await, ids);
+    let full = node(&stage).await.cpu.unwrap();
+    assert_eq!((full.allocated, full.available, full.deficit), (10.0, 0.0, 0.0));
+
+    delete_all(&stage, ids).await;
+    stage.home.ensure_nothing_left().await.unwrap();
+    assert_eq!(node(&stage).await, before);
+    let all = CreateVmRequest { vcpu: 10, ..mini("crowd-all") };
+    stage.api.clone().create_vm(all).await.unwrap();
+    delete(&stage, "crowd-all").await;
     stage.stop().await;
 }
 

@@ -1,6 +1,8 @@
 //! The use cases on a host in memory.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod admission;
+mod admission_on_threads;
 mod contract;
 mod faults;
 mod interleaved;

@@ -8,6 +8,7 @@ use ghost_core::application::{
     StopVm, VmStatusQuery, WatchVms, Watcher,
 };
 use ghost_core::domain::{AppError, VmRef};
+use ghost_core::ports::Ports;
 use ghost_core::testing::{World, samples};
 
 /// The id of every rig's agent.
@@ -26,6 +27,7 @@ pub(crate) struct Rig {
     pub(crate) node: Arc<Node>,
     pub(crate) node_info: NodeQuery,
     pub(crate) watch_vms: WatchVms,
+    ports: Ports,
     limits: Limits,
 }
 
@@ -40,8 +42,14 @@ impl Rig {
 
     /// A new process on a host that may have VMs already.
     pub(crate) fn on(world: Arc<World>, limits: Limits) -> Self {
+        let ports = world.ports();
+        Self::over(world, ports, limits)
+    }
+
+    /// As [`Self::on`], by ports to that host that may do more than its own.
+    pub(crate) fn over(world: Arc<World>, ports: Ports, limits: Limits) -> Self {
         let registry = Arc::new(Registry::default());
-        let (ports, node) = (world.ports(), Arc::new(Node::default()));
+        let node = Arc::new(Node::default());
         let (p, r) = (|| ports.clone(), || Arc::clone(&registry));
         Self {
             create: Arc::new(CreateVm::new(p(), r(), limits)),
@@ -52,6 +60,7 @@ impl Rig {
             list: ListVms::new(r()),
             reconcile: Reconcile::new(p(), r(), limits),
             limits,
+            ports: p(),
             node_info: NodeQuery::new(node.clone(), r(), limits),
             watch_vms: WatchVms::new(r(), AGENT),
             node,
@@ -62,7 +71,7 @@ impl Rig {
 
     /// Follows events in the background, as the daemon does.
     pub(crate) fn watch(&self) -> tokio::task::JoinHandle<()> {
-        let (ports, registry) = (self.world.ports(), Arc::clone(&self.registry));
+        let (ports, registry) = (self.ports.clone(), Arc::clone(&self.registry));
         let watcher =
             Watcher::new(ports, registry, self.node.clone(), self.limits, Duration::from_secs(5));
         #[expect(clippy::disallowed_methods, reason = "a test's task ends with its runtime")]

@@ -326,6 +326,21 @@ fn every_wrong_field_of_a_list_is_reported_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_page_token_that_was_made_up_is_refused_or_a_place_in_the_order() {
+    for made_up in ["?", "a b", "../x", "anna\n", "-1"] {
+        let refused = PageRequest::parse(0, made_up, "").unwrap_err().to_string();
+        assert!(refused.starts_with("page_token: "), "{made_up}: {refused}");
+    }
+    let rig = Rig::new();
+    for name in ["anna", "carl"] {
+        rig.vm(name).await.unwrap();
+    }
+    let page = rig.list.run(&PageRequest::parse(0, "bert", "").unwrap());
+    let names: Vec<_> = page.vms.iter().map(|vm| vm.record.name.as_str()).collect();
+    assert_eq!((names, page.next), (vec!["carl"], String::new()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn usage_comes_from_two_samples() {
     let rig = Rig::new();
     let _watch = rig.watch();

@@ -3,8 +3,8 @@
 
 use ghost_e2e::agent::Home;
 use ghost_e2e::client::{self, mini};
-use ghost_proto::agentpb::{CreateVmRequest, DeleteVmRequest, ListVMsRequest};
-use tonic::Code;
+use ghost_proto::agentpb::{CreateVmRequest, DeleteVmRequest, ListVMsRequest, WatchVMsRequest};
+use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 type Spoil = fn(&mut CreateVmRequest);
@@ -95,5 +95,54 @@ async fn more_than_the_host_has_is_refused_with_the_sum() {
     let refused = api.create_vm(mini("e2e-large")).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert!(refused.message().starts_with("asked 1 GiB RAM, 0 GiB available ("), "{refused}");
+    agent.stop().await.unwrap();
+}
+
+/// The one field that is blamed, and why.
+fn blamed(refused: &Status) -> (String, String) {
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    let mut fields = refused.get_details_bad_request().unwrap().field_violations;
+    assert_eq!(fields.len(), 1, "{fields:?}");
+    let field = fields.remove(0);
+    (field.field, field.description)
+}
+
+/// What an agent of its own gives as the token of its first event.
+async fn token_of_another_agent() -> String {
+    let home = Home::new().await.unwrap();
+    let agent = home.start().await.unwrap();
+    let mut api = home.api(&agent).await.unwrap();
+    let mut events = api.watch_v_ms(WatchVMsRequest::default()).await.unwrap().into_inner();
+    let synced = events.message().await.unwrap().unwrap();
+    assert_eq!(synced.kind, "synced");
+    drop((events, api));
+    agent.stop().await.unwrap();
+    synced.resume_token
+}
+
+#[tokio::test]
+async fn tokens_that_are_made_up_or_of_another_agent_are_refused_and_say_what_to_do() {
+    let foreign = token_of_another_agent().await;
+    let home = Home::new().await.unwrap();
+    let agent = home.start().await.unwrap();
+    let mut api = home.api(&agent).await.unwrap();
+
+    for made_up in ["?", "../../etc/passwd", "bmV4dA==", &"a".repeat(100_000)] {
+        let page = ListVMsRequest { page_token: made_up.to_owned(), ..ListVMsRequest::default() };
+        let (field, why) = blamed(&api.list_v_ms(page).await.unwrap_err());
+        assert_eq!(field, "page_token");
+        assert!(why.contains("use next_page_token as it is") && why.len() < 200, "{why}");
+    }
+    let of_nobody = ListVMsRequest { page_token: "nobody".to_owned(), ..ListVMsRequest::default() };
+    assert!(api.list_v_ms(of_nobody).await.unwrap().into_inner().vms.is_empty());
+
+    let of = foreign.split(':').next().unwrap();
+    for (token, word) in [(foreign.as_str(), of), ("1:2:3", "leave it empty"), ("?", "begin anew")]
+    {
+        let watch = WatchVMsRequest { resume_token: token.to_owned() };
+        let (field, why) = blamed(&api.watch_v_ms(watch).await.unwrap_err());
+        assert_eq!(field, "resume_token");
+        assert!(why.contains(word), "{why}");
+    }
     agent.stop().await.unwrap();
 }

@@ -15,7 +15,7 @@ Exit codes:
   0  done
   1  failed for another reason
   2  wrong usage of the command line
-  3  no such VM
+  3  no such VM or image
   4  the agent found the request invalid
   5  conflict: name taken, wrong state, another operation under way, file exists
   6  the host has not enough CPU, memory or disk left
@@ -39,7 +39,7 @@ pub(crate) struct Global {
     /// How to print answers and errors.
     #[arg(short, long, global = true, help_heading = "Global", value_enum, default_value_t = Format::Table, env = "AGENTCTL_OUTPUT")]
     pub(crate) output: Format,
-    /// Limit for the call, such as 90s, 5m or 1h [default: create 5m, start 3m, stop and delete 2m, others 30s].
+    /// Limit for the call, such as 90s, 5m or 1h [default: create 3h, start 3m, stop and delete 2m, image verify and remove 1h, image pull and update 24h, others 30s].
     #[arg(long, global = true, help_heading = "Global", value_name = "DURATION", value_parser = parse_timeout, env = "AGENTCTL_TIMEOUT")]
     pub(crate) timeout: Option<Duration>,
     #[command(flatten)]
@@ -79,6 +79,9 @@ pub(crate) enum Command {
     /// Create, list, watch, inspect, start, stop and delete VMs.
     #[command(subcommand, after_help = EXIT_CODES)]
     Vm(cmds::vm::Command),
+    /// List, fetch, update, verify and remove the images that VMs are made from.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Image(cmds::image::Command),
     /// Show the host of the agent: what it has, what its owner keeps, what VMs have.
     #[command(after_help = EXIT_CODES)]
     Node,

@@ -3,6 +3,7 @@
 pub(crate) mod certs;
 pub(crate) mod completions;
 pub(crate) mod doctor;
+pub(crate) mod image;
 pub(crate) mod man;
 pub(crate) mod node;
 pub(crate) mod top;

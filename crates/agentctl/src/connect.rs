@@ -21,6 +21,7 @@ use tower::service_fn;
 use crate::cli::{Connection, Global};
 use crate::errors::{Exit, Failure, from_status, from_tls};
 use crate::output;
+pub(crate) use follow::Following;
 pub(crate) use stream::TlsVerdict;
 use stream::{Stream, Watched};
 pub(crate) use target::Target;

@@ -40,9 +40,17 @@ pub(crate) async fn until_interrupted<F>(work: F) -> Result<Exit, Failure>
 where
     F: Future<Output = Result<Exit, Failure>>,
 {
+    or_interrupted(work, || Ok(Exit::Done)).await
+}
+
+/// Runs `work` until it ends, or Ctrl-C (or SIGTERM, SIGHUP) drops it; then `left` says how that ends.
+pub(crate) async fn or_interrupted<T>(
+    work: impl Future<Output = Result<T, Failure>>,
+    left: impl FnOnce() -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let mut interrupt = Interrupt::listen()?;
     tokio::select! {
         outcome = work => outcome,
-        () = interrupt.wait() => Ok(Exit::Done),
+        () = interrupt.wait() => left(),
     }
 }

@@ -5,6 +5,7 @@
 
 mod cli;
 mod cmds;
+mod confirm;
 mod connect;
 mod errors;
 mod interrupt;
@@ -34,6 +35,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     let Cli { global, command } = cli;
     match command {
         Command::Vm(command) => on_runtime(cmds::vm::run(command, &global)),
+        Command::Image(command) => on_runtime(cmds::image::run(command, &global)),
         Command::Node => on_runtime(cmds::node::run(&global)),
         Command::Top(args) => on_runtime(cmds::top::run(&args, &global)),
         Command::Doctor(args) => on_runtime(cmds::doctor::run(args, &global)),

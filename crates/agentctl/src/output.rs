@@ -36,6 +36,20 @@ impl Format {
         Ok(Some(text))
     }
 
+    /// `value` as one of several: a line of JSON, or a YAML document behind its marker; `None` for
+    /// [`Format::Table`].
+    pub(crate) fn line<T: Serialize>(self, value: &T) -> Result<Option<String>, Failure> {
+        match self {
+            Self::Table => Ok(None),
+            Self::Json => {
+                let line = serde_json::to_string(value)
+                    .map_err(|error| Failure::local(format!("cannot print the answer: {error}")))?;
+                Ok(Some(format!("{line}\n")))
+            }
+            Self::Yaml => Ok(self.document(value)?.map(|document| format!("---\n{document}"))),
+        }
+    }
+
     /// Prints `value`, for people as `table` draws it.
     pub(crate) fn print<T: Serialize>(
         self,

@@ -1,6 +1,8 @@
 //! Invariant: a spinner shows only what is known, on standard error, and only to a person; when the
 //! command ends it leaves no trace.
 
+mod rate;
+
 use std::convert::Infallible;
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
@@ -9,6 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::output;
+pub(crate) use rate::Rate;
 
 /// Eight steps a second look alive and cost nothing.
 const TICK: Duration = Duration::from_millis(120);

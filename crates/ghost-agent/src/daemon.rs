@@ -86,6 +86,7 @@ impl Running {
         let watching = background.spawn(watching);
         until_reconciled(first_pass).await;
         background.spawn(watched.clone().run_until_cancelled_owned(parts.tune()));
+        background.spawn(closing.clone().run_until_cancelled_owned(parts.keep_images_up()));
         let access = Access::new(config.grpc.allowed_clients.iter().cloned());
         let listeners = Listeners::new(background.clone(), closing.clone(), access.clone());
         let (listeners, connections) = listeners;

@@ -13,11 +13,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use ghost_core::domain::{BaseImage, Gib, Kept, Observed, Template, VmId, VmName, VmRecord};
+use ghost_core::domain::{
+    BaseImage, Bytes, CachedImage, Checksum, Fetching, Gib, HeldImage, ImageUsers, Kept, Observed,
+    Template, TemplateName, Update, Verified, VmId, VmName, VmRecord,
+};
 use ghost_core::ports::{
     DomainSpec, FoundVolumes, Hypervisor, Images, Lease, Network, PoolSpace, PortResult, Ports,
     Storage, VmLedger,
 };
+use tokio::sync::watch;
 
 #[cfg(not(debug_assertions))]
 compile_error!("fail points are for tests: a release must not have the feature 'failpoints'");
@@ -177,12 +181,40 @@ faulty!(Storage as "storage" {
     ask space() -> PoolSpace;
 });
 
-faulty!(Images as "images" {
-    change ensure_cached(template: &Template) -> BaseImage;
-});
-
 faulty!(VmLedger as "ledger" {
     change save(record: &VmRecord) -> ();
     change ensure_removed(id: VmId) -> ();
     ask load() -> Vec<VmRecord>;
 });
+
+/// By hand: one of its methods is no future, one takes a function.
+#[async_trait]
+impl Images for Faulty<dyn Images> {
+    async fn ensure_cached(&self, template: &Template) -> PortResult<HeldImage> {
+        self.points.around("images.ensure_cached", self.inner.ensure_cached(template)).await
+    }
+
+    async fn update(&self, template: &Template) -> PortResult<Update> {
+        self.points.around("images.update", self.inner.update(template)).await
+    }
+
+    async fn list(&self) -> PortResult<Vec<CachedImage>> {
+        self.inner.list().await
+    }
+
+    async fn verify(&self, image: &Checksum) -> PortResult<Verified> {
+        self.points.around("images.verify", self.inner.verify(image)).await
+    }
+
+    async fn ensure_forgotten(&self, template: &TemplateName) -> PortResult<()> {
+        self.points.around("images.ensure_forgotten", self.inner.ensure_forgotten(template)).await
+    }
+
+    async fn ensure_removed(&self, image: &Checksum, users: &ImageUsers) -> PortResult<Bytes> {
+        self.points.around("images.ensure_removed", self.inner.ensure_removed(image, users)).await
+    }
+
+    fn fetching(&self) -> watch::Receiver<Vec<Fetching>> {
+        self.inner.fetching()
+    }
+}

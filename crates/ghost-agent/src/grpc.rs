@@ -4,6 +4,7 @@
 pub mod access;
 pub mod call;
 pub mod convert;
+mod images;
 pub mod listen;
 pub mod quotas;
 pub mod san;

@@ -40,10 +40,13 @@ pub enum PrepareError {
 /// # Errors
 /// The first that can't be used.
 pub fn prepare(config: &Config) -> Result<Prepared, PrepareError> {
-    let rows = match &config.images.catalog {
-        Some(path) => ghost_host::read_catalog(path)?,
-        None => Vec::new(),
+    let mut rows = match config.images.builtin_catalog {
+        true => ghost_host::built_in_catalog()?,
+        false => Vec::new(),
     };
+    if let Some(path) = &config.images.catalog {
+        rows.extend(ghost_host::read_catalog(path)?);
+    }
     let tls = match &config.grpc.tcp {
         TcpListener::Tls { files, .. } => Some(tls::server_config(files)?),
         TcpListener::Plain { .. } | TcpListener::Off { .. } => None,

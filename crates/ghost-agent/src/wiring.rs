@@ -1,19 +1,18 @@
 //! Puts the parts together: adapters into ports, ports into use cases, use cases into the API.
 
+mod images;
 mod owner;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ghost_core::application::{
-    CreateVm, DeleteVm, Limits, ListVms, Node, NodeQuery, OnAddressTimeout, Reconcile, Registry,
-    StartVm, StopVm, VmStatusQuery, WatchVms, Watcher,
+    CreateVm, DeleteVm, ImageLibrary, Limits, ListVms, Node, NodeQuery, OnAddressTimeout,
+    Reconcile, Registry, StartVm, StopVm, Upkeep, VmStatusQuery, WatchVms, Watcher,
 };
 use ghost_core::domain::{Catalog, VmId};
-use ghost_core::ports::{Host as _, Ports};
-use ghost_host::{
-    AgentState, AgentStateFile, ImageCache, LedgerDir, NoCloudSeed, ProcHost, SystemClock,
-};
+use ghost_core::ports::{Clock, Host as _, Ports};
+use ghost_host::{AgentState, AgentStateFile, LedgerDir, NoCloudSeed, ProcHost, SystemClock};
 use ghost_libvirt::{Acceleration, AccelerationChoice, Detected, Libvirt, LibvirtConfig, Tuning};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +37,7 @@ pub struct Parts {
     libvirt: Arc<Libvirt>,
     limits: Limits,
     summary: Summary,
+    upkeep: Arc<Upkeep>,
 }
 
 impl Parts {
@@ -50,11 +50,7 @@ impl Parts {
         let file = AgentStateFile::of(&ledger);
         let state = file.load_or_create(crate::VERSION).await?;
         tracing::info!(agent_id = %state.agent_id, "this agent");
-        if catalog.iter().next().is_none() {
-            tracing::warn!(
-                "the catalogue has no template for this host, so no VM can be created; set images.catalog"
-            );
-        }
+        images::warn_of_weak_rows(&catalog);
         let acceleration = acceleration(config)?;
         let host = ProcHost.facts().await?;
         owner::warn_of_too_much(config, &host);
@@ -62,19 +58,17 @@ impl Parts {
         let libvirt_config = libvirt_config(config, state.agent_id, acceleration, tuning);
         let libvirt = Arc::new(Libvirt::connect(libvirt_config)?);
         libvirt.check().await.iter().for_each(|finding| tracing::error!("{finding}"));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let ports = Ports {
             hypervisor: libvirt.hypervisor(),
             events: libvirt.events(),
             network: libvirt.network(),
             storage: libvirt.storage(),
-            images: Arc::new(ImageCache::open(
-                &config.libvirt.image_cache,
-                ghost_host::Limits::default(),
-            )?),
+            images: Arc::new(images::cache(config, Arc::clone(&clock))?),
             seeds: Arc::new(NoCloudSeed),
             ledger: Arc::new(ledger),
             host: Arc::new(ProcHost),
-            clock: Arc::new(SystemClock::new()),
+            clock,
         };
         #[cfg(feature = "failpoints")]
         let ports = crate::failpoints::armed(ports)?;
@@ -92,9 +86,12 @@ impl Parts {
         };
         let node = Arc::default();
         let quotas = Arc::new(Quotas::new(&config.rates));
-        let api = api(&ports, &registry, &node, limits, catalog, about, quotas);
+        let retention = images::retention(config);
+        let images = ImageLibrary::new(ports.clone(), Arc::clone(&registry), catalog, retention);
+        let upkeep = Arc::new(Upkeep::new(images.clone(), images::upkeep_plan(config)));
+        let api = api(&ports, &registry, &node, limits, images, about, quotas);
         let summary = Summary { file, state };
-        Ok(Self { api, ports, registry, node, libvirt, limits, summary })
+        Ok(Self { api, ports, registry, node, libvirt, limits, summary, upkeep })
     }
 
     /// What keeps the registry true and the summary written, for ever; and what becomes true when the
@@ -136,6 +133,12 @@ impl Parts {
         }
     }
 
+    /// Keeps the cached images up, for ever.
+    pub fn keep_images_up(&self) -> impl Future<Output = ()> + Send + 'static {
+        let upkeep = Arc::clone(&self.upkeep);
+        async move { upkeep.run(fastrand::f64).await }
+    }
+
     /// Writes the summary a last time and closes the connections to libvirt. No guest is touched.
     pub async fn stop(mut self) {
         let vms = self.registry.ids().borrow().clone();
@@ -168,7 +171,7 @@ fn api(
     registry: &Arc<Registry>,
     node: &Arc<Node>,
     limits: Limits,
-    catalog: Arc<Catalog>,
+    images: ImageLibrary,
     about: About,
     quotas: Arc<Quotas>,
 ) -> AgentApi {
@@ -180,9 +183,10 @@ fn api(
         stop: Arc::new(StopVm::new(p(), r(), limits)),
         status: Arc::new(VmStatusQuery::new(r())),
         list: Arc::new(ListVms::new(r())),
-        catalog,
+        catalog: Arc::clone(images.catalog()),
         node: Arc::new(NodeQuery::new(Arc::clone(node), r(), limits)),
         watch: Arc::new(WatchVms::new(r(), about.agent_id)),
+        images: Arc::new(images),
         cache: r(),
         clock: Arc::clone(&ports.clock),
         about: Arc::new(about),

@@ -172,6 +172,32 @@ fn the_environment_is_stronger_than_the_file() {
 }
 
 #[test]
+fn images_are_kept_and_searched_for_as_the_owner_says() {
+    let hours = |n: u64| Some(Duration::from_secs(n * 3600));
+    let unset = Host::with(PLAIN).load(&[]).config.images;
+    assert!(unset.builtin_catalog && unset.catalog.is_none() && unset.mirrors.is_empty());
+    assert_eq!((unset.update_interval, unset.verify_interval), (hours(168), hours(720)));
+    assert_eq!((unset.keep_versions, unset.cache_limit_gb, unset.max_image_gb), (1, None, 20));
+
+    let set = Host::with(format!(
+        "{PLAIN}images: {{update_interval: off, verify_interval: 24h, mirrors: [\"https://a/=https://b/\"]}}"
+    ))
+    .load(&[
+        ("GHOST_IMAGES__MIRRORS", "https://a/=https://m/a/, https://b/=file:///srv/b/"),
+        ("GHOST_IMAGES__CACHE_LIMIT_GB", "50"),
+        ("GHOST_IMAGES__UPDATE_INTERVAL", ""),
+    ])
+    .config
+    .images;
+    assert_eq!((set.update_interval, set.verify_interval), (None, hours(24)));
+    assert_eq!(set.cache_limit_gb, Some(50));
+    let to: Vec<&str> = set.mirrors.iter().map(|(_, to)| to.as_str()).collect();
+    assert_eq!(to, ["https://m/a/", "file:///srv/b/"]);
+    let off = Host::with(format!("{PLAIN}images: {{update_interval: off}}")).load(&[]);
+    assert_eq!(off.config.images.update_interval, None);
+}
+
+#[test]
 fn a_misspelt_variable_is_refused_with_the_nearest_one() {
     for (name, expected) in [
         ("GHOST_GRPC__LISTEN_ADR", "unknown key; did you mean GHOST_GRPC__LISTEN_ADDR?"),
@@ -370,7 +396,11 @@ fn the_values_are_shown_with_their_origins() {
 #[test]
 fn the_values_that_are_shown_load_as_the_same_configuration() {
     let certs = Host::with("");
-    for text in [PLAIN.to_owned(), requirements(certs.folder.path())] {
+    let images = format!(
+        "{PLAIN}images: {{mirrors: ['https://a/=file:///srv/a/', 'https://b/=https://c/'], update_interval: off, \
+         verify_interval: '', cache_limit_gb: 50}}"
+    );
+    for text in [PLAIN.to_owned(), requirements(certs.folder.path()), images] {
         let host = Host::with(text);
         let shown = run(&host.source(&[]), Detail::Values).stdout;
         assert_eq!(Host::with(shown).load(&[]).config, host.load(&[]).config);

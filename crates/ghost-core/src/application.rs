@@ -2,6 +2,7 @@
 
 pub mod create_vm;
 pub mod delete_vm;
+pub mod images;
 pub mod limits;
 pub mod list_vms;
 pub mod node;
@@ -17,6 +18,7 @@ pub mod watch_vms;
 
 pub use create_vm::{CreateVm, CreatedVm};
 pub use delete_vm::DeleteVm;
+pub use images::{ImageEntry, ImageLibrary, ImageRef, ImageStatus, Retention, Upkeep, UpkeepPlan};
 pub use limits::{Limits, OnAddressTimeout};
 pub use list_vms::{ListVms, Page, PageRequest};
 pub use node::{Node, NodeInfo, NodeQuery};

@@ -13,7 +13,11 @@ pub mod vm;
 pub use error::{AppError, ErrorCode, ErrorKind, FieldViolation};
 pub use guest_config::{Metadata, SshKey, UserData};
 pub use identity::{MacAddr, RequestId, VmId, VmName, VmRef};
-pub use image::{Arch, BaseImage, Catalog, Checksum, Template, TemplateName};
+pub use image::{
+    Arch, BaseImage, CachedImage, Catalog, Checksum, Condition, DigestList, FetchStage, Fetching,
+    Firmware, HashAlgorithm, HeldImage, Hold, ImageUsers, ListFormat, Proof, PublishedDigest,
+    Signature, Template, TemplateName, Update, Verified, shown_url,
+};
 pub use record::{BootMoment, Change, Desired, Step, VmRecord, VmStage};
 pub use resources::{
     Allocation, Budget, Bytes, Capacity, Gib, NodeResources, Overcommit, Reservation,

@@ -7,6 +7,7 @@
 //! * [`seed`]: cloud-init's NoCloud seed, an ISO 9660 image.
 //! * [`image_cache`]: base images, downloaded once and proven.
 //! * [`catalog`]: the owner's list of templates.
+//! * [`publisher`]: where the distributions publish their images, and how those are proven.
 
 pub mod agent_state;
 mod atomic_file;
@@ -16,13 +17,14 @@ pub mod disk_error;
 pub mod host_resources;
 pub mod image_cache;
 pub mod ledger_dir;
+pub mod publisher;
 pub mod seed;
 
 pub use agent_state::{AgentState, AgentStateFile};
-pub use catalog::{CatalogError, read_catalog};
+pub use catalog::{CatalogError, built_in_catalog, read_catalog};
 pub use clock::SystemClock;
 pub use disk_error::DiskError;
 pub use host_resources::ProcHost;
-pub use image_cache::{ImageCache, ImageError, Limits};
+pub use image_cache::{ImageCache, ImageError, Limits, OpenError, Pace, RedirectTrouble};
 pub use ledger_dir::{LedgerDir, LedgerError};
 pub use seed::NoCloudSeed;

@@ -6,7 +6,7 @@ mod devices;
 
 use std::path::Path;
 
-use ghost_core::domain::{Arch, VmId, VmName};
+use ghost_core::domain::{Arch, Firmware, VmId, VmName};
 use ghost_core::ports::DomainSpec;
 
 use uuid::Uuid;
@@ -99,7 +99,7 @@ pub(crate) fn domain(
         .child(Element::new("metadata").child(mark))
         .child(Element::new("memory").attr("unit", "GiB").text(record.shape.ram.get()))
         .child(vcpu(record.shape.vcpus, &platform.tuning))
-        .child(os(*arch))
+        .child(os(*arch, record.firmware.unwrap_or(Firmware::of(*arch))))
         .child(features(*arch, *acceleration))
         .child(cpu(*acceleration))
         .child(clock(*arch))
@@ -120,16 +120,16 @@ fn vcpu(count: impl ToString, tuning: &Tuning) -> Element {
     }
 }
 
-fn os(arch: Arch) -> Element {
+fn os(arch: Arch, firmware: Firmware) -> Element {
     let machine = match arch {
         Arch::X86_64 => "q35",
         Arch::Aarch64 => "virt",
     };
     let kind =
         Element::new("type").attr("arch", arch.as_str()).attr("machine", machine).text("hvm");
-    let os = match arch {
-        Arch::X86_64 => Element::new("os"),
-        Arch::Aarch64 => Element::new("os").attr("firmware", "efi"),
+    let os = match firmware {
+        Firmware::Bios => Element::new("os"),
+        Firmware::Uefi => Element::new("os").attr("firmware", "efi"),
     };
     os.child(kind).child(Element::new("boot").attr("dev", "hd"))
 }

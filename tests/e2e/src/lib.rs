@@ -20,6 +20,7 @@ pub mod lab;
 pub mod leaks;
 pub mod libvirt;
 mod processes;
+pub mod publisher;
 mod root;
 pub mod wait;
 

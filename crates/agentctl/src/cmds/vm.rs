@@ -21,8 +21,9 @@ pub(crate) const READ_LIMIT: Duration = Duration::from_secs(30);
 const START_LIMIT: Duration = Duration::from_secs(180);
 /// A stop gives the guest 30 s by default, and the owner may allow more; so does a delete.
 const STOP_LIMIT: Duration = Duration::from_secs(120);
-/// An image may have to be copied first, then up to 2 minutes for the guest's address.
-const CREATE_LIMIT: Duration = Duration::from_secs(300);
+/// The image may have to be fetched first, which the agent itself gives an end; then up to 2 minutes for
+/// the guest's address.
+const CREATE_LIMIT: Duration = Duration::from_secs(3 * 3600);
 
 /// What to do with VMs.
 #[derive(Debug, Subcommand)]

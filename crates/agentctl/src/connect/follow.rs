@@ -53,12 +53,21 @@ impl<A> Following<A> {
     /// # Errors
     /// Why the agent ended the stream; 7 when it did so without a word, or the connection broke.
     pub(crate) async fn next(&mut self) -> Result<A, Failure> {
-        match self.stream.message().await {
-            Ok(Some(message)) => Ok(message),
-            Ok(None) => {
-                Err(Failure::new(Exit::Unavailable, format!("{} hung up", self.agent.target)))
-            }
-            Err(status) => Err(self.agent.failure(&status, self.limit)),
-        }
+        self.next_or_end().await?.ok_or_else(|| self.hung_up())
+    }
+
+    /// The next message of a stream that has an end; `None` behind the last one. Nothing is lost when it
+    /// is dropped half-way.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub(crate) async fn next_or_end(&mut self) -> Result<Option<A>, Failure> {
+        let message = self.stream.message().await;
+        message.map_err(|status| self.agent.failure(&status, self.limit))
+    }
+
+    /// The agent ended the stream and has not said all.
+    pub(crate) fn hung_up(&self) -> Failure {
+        Failure::new(Exit::Unavailable, format!("{} hung up", self.agent.target))
     }
 }

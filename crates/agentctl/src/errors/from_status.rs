@@ -65,7 +65,7 @@ fn is_timeout(status: &Status) -> bool {
 pub(crate) fn timed_out(limit: Duration) -> Failure {
     Failure::new(Exit::TimedOut, format!("no answer in {}", output::duration(limit.as_secs())))
         .remedy(
-            "give it longer with --timeout, or look at vm status: the agent finishes what it began",
+            "give it longer with --timeout, or look at vm status and image list: the agent finishes what it began",
         )
 }
 

@@ -1,6 +1,7 @@
 //! An agent with real state and no VMs: what is created can be listed, stopped, started and
 //! deleted, and names such as `hang` make it misbehave.
 
+mod imaging;
 mod watching;
 
 use std::collections::BTreeMap;
@@ -11,8 +12,10 @@ use std::time::Duration;
 use ghost_proto::agentpb::agent_service_server::{AgentService, AgentServiceServer};
 use ghost_proto::agentpb::{
     CreateVmRequest, CreateVmResponse, DeleteVmRequest, DeleteVmResponse, GetNodeInfoRequest,
-    GetNodeInfoResponse, GetVmStatusRequest, GetVmStatusResponse, ListVMsRequest, ListVMsResponse,
-    StartVmRequest, StartVmResponse, StopVmRequest, StopVmResponse, VmInfo, WatchVMsRequest,
+    GetNodeInfoResponse, GetVmStatusRequest, GetVmStatusResponse, ListImagesRequest,
+    ListImagesResponse, ListVMsRequest, ListVMsResponse, PullImageRequest, RemoveImageRequest,
+    RemoveImageResponse, StartVmRequest, StartVmResponse, StopVmRequest, StopVmResponse,
+    UpdateImagesRequest, VerifyImageRequest, VerifyImageResponse, VmInfo, WatchVMsRequest,
 };
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
@@ -23,6 +26,8 @@ use tonic::transport::Server;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+pub(crate) use ghost_proto::agentpb::ImageProgress;
+pub(crate) use imaging::{Imaging, absent, digest, image, outcome, progress};
 pub(crate) use watching::{Ending, Watching, event, synced};
 
 /// The address that every VM gets.
@@ -42,6 +47,7 @@ pub(crate) struct State {
     pub(crate) age: Option<u64>,
     pub(crate) watching: Watching,
     pub(crate) node: GetNodeInfoResponse,
+    pub(crate) imaging: Imaging,
 }
 
 /// A running agent; stops when dropped.
@@ -55,7 +61,11 @@ impl FakeAgent {
     fn prepare() -> (Self, Service) {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let service = Service { state: Arc::default(), asked_while_creating: Semaphore::new(0) };
+        let service = Service {
+            state: Arc::default(),
+            asked_while_creating: Semaphore::new(0),
+            asked_while_fetching: Semaphore::new(0),
+        };
         let state = Arc::clone(&service.state);
         let folder = tempfile::tempdir().unwrap();
         (Self { runtime: Some(runtime.unwrap()), state, folder }, service)
@@ -170,6 +180,8 @@ struct Service {
     state: Arc<Mutex<State>>,
     /// One permit for each question about a VM that is being created.
     asked_while_creating: Semaphore,
+    /// One permit for each question about images while one is being fetched.
+    asked_while_fetching: Semaphore,
 }
 
 pub(crate) fn error(code: Code, reason: &str, message: &str) -> Status {
@@ -257,7 +269,11 @@ impl AgentService for Service {
         if self.state.lock().unwrap().vms.contains_key(&name) {
             return Err(error(Code::AlreadyExists, "CONFLICT", "the name is taken"));
         }
-        if name == "slow" {
+        if name == "fetching" {
+            self.asked_while_fetching.acquire_many(2).await.unwrap().forget();
+            self.state.lock().unwrap().imaging.images.clear();
+        }
+        if matches!(name.as_str(), "slow" | "fetching") {
             self.state.lock().unwrap().vms.insert(name.clone(), vm(&name, "creating"));
             // Who asks a second time has shown the first answer.
             self.asked_while_creating.acquire_many(2).await.unwrap().forget();
@@ -362,5 +378,58 @@ impl AgentService for Service {
         let last = vms.last().filter(|_| more).map(|vm| vm.name.clone());
         drop(state);
         Ok(self.aged(ListVMsResponse { vms, next_page_token: last.unwrap_or_default() }))
+    }
+
+    async fn list_images(
+        &self,
+        _: Request<ListImagesRequest>,
+    ) -> Result<Response<ListImagesResponse>, Status> {
+        let listed = imaging::list(&mut self.state.lock().unwrap())?;
+        if listed.images.iter().any(|image| image.progress.is_some()) {
+            self.asked_while_fetching.add_permits(1);
+        }
+        Ok(Response::new(listed))
+    }
+
+    type PullImageStream = imaging::Told;
+
+    async fn pull_image(
+        &self,
+        request: Request<PullImageRequest>,
+    ) -> Result<Response<Self::PullImageStream>, Status> {
+        let template = request.into_inner().template;
+        misbehave(&template).await?;
+        let mut state = self.state.lock().unwrap();
+        state.imaging.pulled.push(template);
+        Ok(Response::new(imaging::stream(&mut state)))
+    }
+
+    type UpdateImagesStream = imaging::Told;
+
+    async fn update_images(
+        &self,
+        request: Request<UpdateImagesRequest>,
+    ) -> Result<Response<Self::UpdateImagesStream>, Status> {
+        let mut state = self.state.lock().unwrap();
+        state.imaging.updated.push(request.into_inner().templates);
+        Ok(Response::new(imaging::stream(&mut state)))
+    }
+
+    async fn remove_image(
+        &self,
+        request: Request<RemoveImageRequest>,
+    ) -> Result<Response<RemoveImageResponse>, Status> {
+        let image = request.into_inner().image;
+        misbehave(&image).await?;
+        imaging::remove(&mut self.state.lock().unwrap(), image).map(Response::new)
+    }
+
+    async fn verify_image(
+        &self,
+        request: Request<VerifyImageRequest>,
+    ) -> Result<Response<VerifyImageResponse>, Status> {
+        let image = request.into_inner().image;
+        misbehave(&image).await?;
+        imaging::verify(&mut self.state.lock().unwrap(), image).map(Response::new)
     }
 }

@@ -7,6 +7,7 @@ fn help_mentions_every_verb_and_exit_code() {
     let help = agentctl(&["--help"]).stdout;
     for word in [
         "vm",
+        "image",
         "node",
         "top",
         "certs",
@@ -25,6 +26,10 @@ fn help_mentions_every_verb_and_exit_code() {
     let vm = agentctl(&["vm", "--help"]).stdout;
     for verb in ["create", "list", "watch", "status", "start", "stop", "delete"] {
         assert!(vm.contains(&format!("\n  {verb} ")), "{verb} in {vm}");
+    }
+    let image = agentctl(&["image", "--help"]).stdout;
+    for verb in ["list", "pull", "update", "remove", "verify"] {
+        assert!(image.contains(&format!("\n  {verb} ")), "{verb} in {image}");
     }
 }
 
@@ -56,8 +61,13 @@ fn the_man_page_has_the_exit_codes_and_each_verb_a_page() {
     let folder = tempfile::tempdir().unwrap();
     let pages = folder.path().join("man1");
     assert_eq!(agentctl(&["man", pages.to_str().unwrap()]).code, 0);
-    for page in ["agentctl.1", "agentctl-vm-create.1", "agentctl-certs-init.1", "agentctl-doctor.1"]
-    {
+    for page in [
+        "agentctl.1",
+        "agentctl-vm-create.1",
+        "agentctl-image-pull.1",
+        "agentctl-certs-init.1",
+        "agentctl-doctor.1",
+    ] {
         assert!(pages.join(page).metadata().unwrap().len() > 500, "{page}");
     }
     let run = agentctl(&["man", "/proc/no"]);

@@ -6,9 +6,11 @@
 mod certs;
 mod fake_agent;
 mod faults;
+mod image;
 mod local;
 mod node;
 mod run;
+mod running;
 mod terminal;
 mod tls;
 mod top;

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::fake_agent::FakeAgent;
+use crate::fake_agent::{Ending, FakeAgent, absent, digest, image, outcome, progress};
 use crate::run::{BINARY, VARIABLES};
 
 /// What was on the screen, and on standard output, which is no terminal here.
@@ -65,6 +65,66 @@ fn a_create_shows_what_the_agent_reports_meanwhile() {
     assert!(seen.screen.contains("creating slow (0 s"), "{:?}", seen.screen);
     assert!(seen.screen.contains("; agent reports: creating, address 192."), "{:?}", seen.screen);
     assert!(!seen.stdout.contains("creating"), "{:?}", seen.stdout);
+}
+
+#[test]
+fn a_create_of_an_uncached_template_shows_its_download_and_then_the_vm() {
+    let agent = FakeAgent::on_socket();
+    let mut fetching = absent("debian-12");
+    fetching.progress = Some(progress("debian-12", "downloading", 221));
+    let mut other = absent("other");
+    other.progress = Some(progress("other", "downloading", 500));
+    agent.state.lock().unwrap().imaging.images = vec![other, fetching];
+    let args = ["vm", "create", "fetching", "--template", "debian-12"];
+    let seen = at_a_terminal(&agent, &args, "", &[]);
+    assert_eq!(seen.code, 0, "{}", seen.screen);
+    assert!(seen.screen.contains("; fetching debian-12: 43 % of 512 MiB"), "{:?}", seen.screen);
+    assert!(!seen.screen.contains("fetching other"), "{:?}", seen.screen);
+    assert!(seen.screen.contains("; agent reports: creating"), "{:?}", seen.screen);
+}
+
+#[test]
+fn an_agent_that_does_not_tell_its_images_is_asked_once_and_in_silence() {
+    let agent = FakeAgent::on_socket();
+    agent.state.lock().unwrap().imaging.is_old = true;
+    let seen = at_a_terminal(&agent, &["vm", "create", "slow", "--template", "t"], "", &[]);
+    assert_eq!(seen.code, 0, "{}", seen.screen);
+    assert!(seen.screen.contains("; agent reports: creating"), "{:?}", seen.screen);
+    assert!(!seen.screen.contains("nimplemented"), "{:?}", seen.screen);
+    assert_eq!(agent.state.lock().unwrap().imaging.list_asks, 1);
+}
+
+#[test]
+fn a_pull_is_a_bar_that_leaves_no_trace_but_the_digest() {
+    let agent = FakeAgent::on_socket();
+    let mut unknown = progress("debian-12", "downloading", 3);
+    unknown.total_bytes = 0;
+    let told = vec![
+        unknown,
+        progress("debian-12\u{7}", "downloading", 221),
+        outcome("debian-12", "updated", 'a'),
+    ];
+    agent.state.lock().unwrap().imaging.streams.push_back((told, Ending::HangUp));
+    let seen = at_a_terminal(&agent, &["image", "pull", "debian-12"], "", &[]);
+    assert_eq!(seen.stdout, format!("debian-12: cached now, {}\n", digest('a')));
+    assert!(seen.screen.contains("debian-12: 3 MiB"), "{:?}", seen.screen);
+    assert!(seen.screen.contains("debian-12\u{fffd}: 43 % of 512 MiB [===="), "{:?}", seen.screen);
+    assert!(seen.screen.ends_with("\r\u{1b}[2K"), "{:?}", seen.screen);
+}
+
+#[test]
+fn a_yes_removes_an_image_and_anything_else_does_not() {
+    let agent = FakeAgent::on_socket();
+    agent.state.lock().unwrap().imaging.images = vec![image("debian-12", "current", 'a')];
+    let no = at_a_terminal(&agent, &["image", "remove", "debian-12"], "n\n", &[]);
+    assert_eq!(no.code, 1, "{}", no.screen);
+    let question = "Remove the images of debian-12 that no VM is based on? [y/N]";
+    assert!(no.screen.contains(question), "{:?}", no.screen);
+    assert!(agent.state.lock().unwrap().imaging.removed.is_empty());
+    let yes = at_a_terminal(&agent, &["image", "remove", &digest('a')], "y\n", &[]);
+    assert_eq!(yes.code, 0, "{}", yes.screen);
+    assert!(yes.screen.contains("Remove the image sha256:aaaa"), "{:?}", yes.screen);
+    assert_eq!(yes.stdout, "removed sha256:aaaaaaaaaaaa\nfreed 512 MiB\n");
 }
 
 #[test]

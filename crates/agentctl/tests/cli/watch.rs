@@ -1,81 +1,16 @@
 //! `vm watch`: nothing is missing between two lines, and it ends as it should.
 
-use std::io::{BufRead as _, BufReader, Read};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::Command;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
 use tonic::{Code, Status};
 
 use crate::fake_agent::{Ending, FakeAgent, error, event, synced};
-use crate::run::{BINARY, VARIABLES, on_socket};
+use crate::run::{BINARY, on_socket};
+use crate::running::Running;
 
-/// Long after anything that is expected.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A watch that runs; killed when dropped.
-struct Watch {
-    child: Child,
-    out: Receiver<String>,
-    err: Receiver<String>,
-}
-
-impl Watch {
-    fn start(agent: &FakeAgent, more: &[&str]) -> Self {
-        let mut command = Command::new(BINARY);
-        for variable in VARIABLES {
-            command.env_remove(variable);
-        }
-        command.arg("--socket").arg(agent.socket()).args(["vm", "watch"]).args(more);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let out = lines(child.stdout.take().unwrap());
-        let err = lines(child.stderr.take().unwrap());
-        Self { child, out, err }
-    }
-
-    fn line(&self) -> String {
-        self.out.recv_timeout(PATIENCE).unwrap()
-    }
-
-    fn remark(&self) -> String {
-        self.err.recv_timeout(PATIENCE).unwrap()
-    }
-
-    fn interrupt(&self) {
-        let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
-        kill_process(pid, Signal::INT).unwrap();
-    }
-
-    /// What it printed until its end, and its exit code.
-    fn end(mut self) -> (Vec<String>, Vec<String>, Option<i32>) {
-        let rest = |lines: &Receiver<String>| {
-            std::iter::from_fn(|| lines.recv_timeout(PATIENCE).ok()).collect()
-        };
-        let (out, err) = (rest(&self.out), rest(&self.err));
-        (out, err, self.child.wait().unwrap().code())
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        // It has usually ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
-    let (told, lines) = channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(from).lines() {
-            if told.send(line.unwrap()).is_err() {
-                return;
-            }
-        }
-    });
-    lines
+fn watch(agent: &FakeAgent, more: &[&str]) -> Running {
+    Running::start(agent, &["vm", "watch"], more)
 }
 
 fn play(agent: &FakeAgent, streams: Vec<(Vec<ghost_proto::agentpb::VmEvent>, Ending)>) {
@@ -107,7 +42,7 @@ fn the_state_comes_as_a_table_and_each_change_as_a_line() {
         event("deleted", "4", "evil\u{1b}]0;x\u{7}", ""),
     ];
     play(&agent, vec![(told, Ending::Open)]);
-    let watch = Watch::start(&agent, &[]);
+    let watch = watch(&agent, &[]);
     let table: Vec<String> = (0..3).map(|_| watch.line()).collect();
     assert!(table[0].starts_with("NAME ") && table[1].starts_with("web-1  running"), "{table:?}");
     assert_eq!(untimed(&watch.line()), "  web-2: stopped, 192.168.122.50");
@@ -131,7 +66,7 @@ fn a_broken_connection_is_resumed_behind_the_last_event() {
             (vec![event("changed", "3", "web-1", "running")], Ending::Open),
         ],
     );
-    let watch = Watch::start(&agent, &[]);
+    let watch = watch(&agent, &[]);
     assert_eq!([watch.line(), watch.line()].map(|line| line.len() > 5), [true, true]);
     agent.state.lock().unwrap().watching.cut();
     let lines: Vec<String> = (0..2).map(|_| watch.line()).collect();
@@ -159,7 +94,7 @@ fn who_was_cut_off_while_being_told_is_told_from_the_begin() {
             (vec![state("web-1", "9"), state("web-2", "9"), synced("9")], Ending::Open),
         ],
     );
-    let watch = Watch::start(&agent, &["-o", "json"]);
+    let watch = watch(&agent, &["-o", "json"]);
     let told: Vec<String> = (0..3).map(|_| watch.line()).collect();
     assert!(told[2].contains("web-2"), "{told:?}");
     agent.state.lock().unwrap().watching.cut();
@@ -178,7 +113,7 @@ fn json_is_one_object_a_line() {
         event("changed", "2", "a\nb\u{1b}", "stopped"),
     ];
     play(&agent, vec![(told, Ending::Open)]);
-    let watch = Watch::start(&agent, &["--output", "json"]);
+    let watch = watch(&agent, &["--output", "json"]);
     let told: Vec<serde_json::Value> =
         (0..3).map(|_| serde_json::from_str(&watch.line()).unwrap()).collect();
     let kinds: Vec<_> = told.iter().map(|event| event["kind"].as_str().unwrap()).collect();
@@ -202,7 +137,7 @@ fn an_agent_that_refuses_ends_the_watch_with_its_words() {
     assert_eq!((run.code, run.stderr.as_str()), (4, "error: no such token\n"), "{run:?}");
 
     play(&agent, vec![(vec![synced("1")], Ending::Open), (vec![], refuse())]);
-    let watch = Watch::start(&agent, &[]);
+    let watch = watch(&agent, &[]);
     watch.line();
     agent.state.lock().unwrap().watching.cut();
     let (_, err, code) = watch.end();

@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use super::docs::items;
 use super::problem::Origin;
 use super::reader::Effective;
 use super::rules::{Raw, Scalar, Shape, Style};
@@ -84,9 +85,7 @@ fn values(effective: &[Effective]) -> String {
 fn written(raw: &Raw, shape: Shape) -> String {
     let items = match (raw, shape) {
         (Raw::One(scalar), Shape::One) => return scalar_text(scalar),
-        (Raw::One(Scalar { text, .. }), Shape::Many) => {
-            text.split(',').map(|item| json(item.trim())).collect::<Vec<_>>()
-        }
+        (Raw::One(Scalar { text, .. }), Shape::Many) => items(text).map(json).collect::<Vec<_>>(),
         (Raw::Many(items), Shape::One | Shape::Many) => {
             items.iter().map(|item| json(&item.text)).collect()
         }

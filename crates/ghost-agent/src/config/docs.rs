@@ -63,11 +63,15 @@ fn example_value(key: &Key) -> String {
         (Fallback::HostName, _) => "my-pc  # the default is the host's name".to_owned(),
         (Fallback::Text(_), super::rules::Shape::One) => key.fallback_shown().to_owned(),
         (Fallback::Text(text), super::rules::Shape::Many) => {
-            let items: Vec<String> =
-                text.split(',').map(|item| format!("\"{}\"", item.trim())).collect();
+            let items: Vec<String> = items(text).map(|item| format!("\"{item}\"")).collect();
             format!("[{}]", items.join(", "))
         }
     }
+}
+
+/// What a list in one text has.
+pub(super) fn items(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
 /// Writes `text` as comment lines of at most 100 characters.

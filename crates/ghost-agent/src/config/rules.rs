@@ -3,12 +3,14 @@
 
 mod addresses;
 mod amounts;
+mod images;
 mod texts;
 
 use std::borrow::Cow;
 
 pub(super) use addresses::{api_url, clients, libvirt_uri, socket_address};
 pub(super) use amounts::{duration, ratio, reserve, whole};
+pub(super) use images::mirrors;
 pub(super) use texts::{choice, host_label, http_path, object_name, path, socket_path, switch};
 
 use super::problem::quoted;
@@ -114,4 +116,14 @@ pub(super) fn optional<T: 'static>(rule: Rule<T>) -> Rule<Option<T>> {
         Raw::One(_) | Raw::Many(_) => parse(raw).map(Some),
     };
     Rule { allowed: format!("{allowed}, or \"\" for none").into(), shape, parse: Box::new(parse) }
+}
+
+/// The rule, or `off` (or an empty text) for never.
+pub(super) fn or_off<T: 'static>(rule: Rule<T>) -> Rule<Option<T>> {
+    let Rule { allowed, shape, parse } = rule;
+    let parse = move |raw: &Raw| match raw {
+        Raw::One(scalar) if matches!(scalar.text.as_str(), "" | "off") => Ok(None),
+        Raw::One(_) | Raw::Many(_) => parse(raw).map(Some),
+    };
+    Rule { allowed: format!("{allowed}, or off for never").into(), shape, parse: Box::new(parse) }
 }

@@ -15,8 +15,9 @@ use super::model::{
 };
 use super::reader::Reader;
 use super::rules::{
-    Rule, Shape, api_url, choice, clients, duration, host_label, http_path, libvirt_uri,
-    object_name, optional, path, ratio, reserve, socket_address, socket_path, switch, whole,
+    Rule, Shape, api_url, choice, clients, duration, host_label, http_path, libvirt_uri, mirrors,
+    object_name, optional, or_off, path, ratio, reserve, socket_address, socket_path, switch,
+    whole,
 };
 
 /// The value of a key that nobody set.
@@ -63,10 +64,11 @@ impl Key {
 
     /// The default as the documentation shows it.
     pub(super) fn fallback_shown(&self) -> &'static str {
-        match self.fallback {
-            Fallback::Text("") => "\"\"",
-            Fallback::Text(text) => text,
-            Fallback::HostName => "the host's name",
+        match (self.fallback, self.shape) {
+            (Fallback::Text(""), Shape::One) => "\"\"",
+            (Fallback::Text(""), Shape::Many) => "[]",
+            (Fallback::Text(text), _) => text,
+            (Fallback::HostName, _) => "the host's name",
         }
     }
 }
@@ -167,9 +169,28 @@ settings! {
 
     /// The templates.
     pub images: Images {
-        /// File with a YAML list of templates (name, arch, url, checksum, default_user). Without one
-        /// there is no template, so no VM can be created.
+        /// File with a YAML list of templates (docs/operations.md). A row here takes the place of the
+        /// built-in row of its name. Without a file the built-in catalogue alone is
+        /// offered.
         catalog: Option<PathBuf> = Text(""), optional(path());
+        /// Offer the built-in catalogue of distributions.
+        builtin_catalog: bool = Text("true"), switch();
+        /// What takes the place of which prefix in the catalogue's URLs, such as
+        /// `https://cloud-images.ubuntu.com/=https://mirror.example/ubuntu-cloud/`. The longest that fits
+        /// counts. In the environment they are separated by commas.
+        mirrors: Vec<(Url, Url)> = Text(""), mirrors();
+        /// Time from one search for new versions of the cached images to the next.
+        update_interval: Option<Duration> = Text("168h"), or_off(duration(hours(1..=2160)));
+        /// Time from one comparison of an image with its digest to the next.
+        verify_interval: Option<Duration> = Text("720h"), or_off(duration(hours(1..=8760)));
+        /// Versions of a template's image that are kept, the current one included. What a VM is based on
+        /// is kept in any case.
+        keep_versions: u32 = Text("1"), whole(1..=10, "");
+        /// What all images together shall take at most, in GiB; no limit if empty. What a VM is based on
+        /// stays in any case.
+        cache_limit_gb: Option<u32> = Text(""), optional(whole(1..=65_536, "GiB"));
+        /// Size of one image's file at most, in GiB.
+        max_image_gb: u32 = Text("20"), whole(1..=1_000, "GiB");
     }
 
     /// libvirt on this host.
@@ -292,6 +313,10 @@ settings! {
         /// Path of the metrics.
         path: String = Text("/metrics"), http_path();
     }
+}
+
+fn hours(range: RangeInclusive<u64>) -> RangeInclusive<Duration> {
+    seconds(range.start() * 3600..=range.end() * 3600)
 }
 
 fn seconds(range: RangeInclusive<u64>) -> RangeInclusive<Duration> {

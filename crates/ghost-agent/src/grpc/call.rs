@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 use ghost_core::domain::{AppError, ErrorKind};
 use tokio_util::task::TaskTracker;
 use tonic::metadata::MetadataMap;
@@ -85,6 +86,42 @@ impl Call {
             tracing::error!(error = %died, "a task died");
             Err(Status::internal("the agent failed; its log says why"))
         })
+    }
+
+    /// Answers with what `work` finds out; nothing is left half-done if the client hangs up meanwhile.
+    pub(super) async fn ask<T>(
+        self,
+        admitted: impl FnOnce(&str) -> Result<(), AppError>,
+        work: impl Future<Output = Result<T, AppError>>,
+    ) -> Result<Response<T>, Status> {
+        let result = match admitted(&self.identity) {
+            Ok(()) => work.instrument(self.span.clone()).await,
+            Err(refused) => Err(refused),
+        };
+        self.close(result)
+    }
+
+    /// Tells one thing after another; the last line comes when all is told, or with the failure.
+    pub(super) fn tell<T: Send + 'static>(
+        self,
+        admitted: impl FnOnce(&str) -> Result<(), AppError>,
+        told: BoxStream<'static, Result<T, AppError>>,
+    ) -> Result<Response<BoxStream<'static, Result<T, Status>>>, Status> {
+        if let Err(refused) = admitted(&self.identity) {
+            return self.close(Err(refused));
+        }
+        let next = |state: Option<(Self, BoxStream<'static, Result<T, AppError>>)>| async {
+            let (call, mut told) = state?;
+            match told.next().await {
+                Some(Ok(item)) => Some((Ok(item), Some((call, told)))),
+                Some(Err(error)) => Some((Err(call.close::<()>(Err(error)).err()?), None)),
+                None => {
+                    let _done = call.close(Ok(()));
+                    None
+                }
+            }
+        };
+        Ok(Response::new(stream::unfold(Some((self, told)), next).boxed()))
     }
 
     fn close<T>(self, result: Result<T, AppError>) -> Result<Response<T>, Status> {

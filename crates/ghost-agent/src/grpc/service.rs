@@ -5,15 +5,18 @@ use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use ghost_core::application::{
-    CreateVm, DeleteVm, ListVms, NodeQuery, Registry, StartVm, StopVm, VmStatusQuery, WatchVms,
+    CreateVm, DeleteVm, ImageLibrary, ListVms, NodeQuery, Registry, StartVm, StopVm, VmStatusQuery,
+    WatchVms,
 };
 use ghost_core::domain::{BootMoment, Catalog, VmSpec};
 use ghost_core::ports::Clock;
 use ghost_proto::agentpb::agent_service_server::AgentService;
 use ghost_proto::agentpb::{
     CreateVmRequest, CreateVmResponse, DeleteVmRequest, DeleteVmResponse, GetNodeInfoRequest,
-    GetNodeInfoResponse, GetVmStatusRequest, GetVmStatusResponse, ListVMsRequest, ListVMsResponse,
-    StartVmRequest, StartVmResponse, StopVmRequest, StopVmResponse, VmEvent, WatchVMsRequest,
+    GetNodeInfoResponse, GetVmStatusRequest, GetVmStatusResponse, ImageProgress, ListImagesRequest,
+    ListImagesResponse, ListVMsRequest, ListVMsResponse, PullImageRequest, RemoveImageRequest,
+    RemoveImageResponse, StartVmRequest, StartVmResponse, StopVmRequest, StopVmResponse,
+    UpdateImagesRequest, VerifyImageRequest, VerifyImageResponse, VmEvent, WatchVMsRequest,
 };
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,6 +25,7 @@ use uuid::Uuid;
 
 use super::call::Call;
 use super::convert;
+use super::images;
 use super::quotas::Quotas;
 
 type Reply<T> = Result<Response<T>, Status>;
@@ -39,6 +43,7 @@ pub struct AgentApi {
     pub catalog: Arc<Catalog>,
     pub node: Arc<NodeQuery>,
     pub watch: Arc<WatchVms>,
+    pub images: Arc<ImageLibrary>,
     pub cache: Arc<Registry>,
     pub clock: Arc<dyn Clock>,
     pub about: Arc<About>,
@@ -64,6 +69,8 @@ pub struct About {
 #[tonic::async_trait]
 impl AgentService for AgentApi {
     type WatchVMsStream = BoxStream<'static, Result<VmEvent, Status>>;
+    type PullImageStream = BoxStream<'static, Result<ImageProgress, Status>>;
+    type UpdateImagesStream = BoxStream<'static, Result<ImageProgress, Status>>;
 
     async fn create_vm(&self, request: Request<CreateVmRequest>) -> Reply<CreateVmResponse> {
         let (call, message) = Call::open("CreateVM", request);
@@ -144,6 +151,43 @@ impl AgentService for AgentApi {
             let closing = self.closing.clone();
             Ok(events.take_until(closing.cancelled_owned()).boxed())
         })
+    }
+
+    async fn list_images(&self, request: Request<ListImagesRequest>) -> Reply<ListImagesResponse> {
+        let (call, _) = Call::open("ListImages", request);
+        call.ask(|who| self.quotas.read(who), images::list(&self.images)).await
+    }
+
+    async fn pull_image(&self, request: Request<PullImageRequest>) -> Reply<Self::PullImageStream> {
+        let (call, message) = Call::open("PullImage", request);
+        let told = images::pull(Arc::clone(&self.images), message.template, self.closing.clone());
+        call.tell(|who| self.quotas.change(who), told)
+    }
+
+    async fn update_images(
+        &self,
+        request: Request<UpdateImagesRequest>,
+    ) -> Reply<Self::UpdateImagesStream> {
+        let (call, message) = Call::open("UpdateImages", request);
+        let told =
+            images::update(Arc::clone(&self.images), message.templates, self.closing.clone());
+        call.tell(|who| self.quotas.change(who), told)
+    }
+
+    async fn remove_image(
+        &self,
+        request: Request<RemoveImageRequest>,
+    ) -> Reply<RemoveImageResponse> {
+        let (call, message) = Call::open("RemoveImage", request);
+        call.ask(|who| self.quotas.change(who), images::remove(&self.images, &message.image)).await
+    }
+
+    async fn verify_image(
+        &self,
+        request: Request<VerifyImageRequest>,
+    ) -> Reply<VerifyImageResponse> {
+        let (call, message) = Call::open("VerifyImage", request);
+        call.ask(|who| self.quotas.change(who), images::verify(&self.images, &message.image)).await
     }
 }
 

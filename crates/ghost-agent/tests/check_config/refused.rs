@@ -46,7 +46,10 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
         "agent:\n  acceleration: kvm",
         "FILE:2: agent.acceleration: unknown key; did you mean hypervisor.acceleration?",
     ),
-    ("images:\n  zzz: 1", "FILE:2: images.zzz: unknown key; images has catalog"),
+    (
+        "images:\n  zzz: 1",
+        "FILE:2: images.zzz: unknown key; images has catalog, builtin_catalog, mirrors, update_interval, verify_interval, keep_versions, cache_limit_gb, max_image_gb",
+    ),
     (
         "agent:\n  api_key: hunter2",
         "FILE:2: agent.api_key: the secret does not belong into a file; set it in the environment as GHOST_API_KEY",
@@ -120,6 +123,51 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
     (
         "agent:\n  shutdown_timeout: 11m",
         "FILE:2: agent.shutdown_timeout: 11m is out of range (allowed: 1s to 10m; default 30s)",
+    ),
+    (
+        "images:\n  update_interval: 59m",
+        "FILE:2: images.update_interval: 59m is out of range (allowed: 1h to 2160h, or off for never; default 168h)",
+    ),
+    (
+        "images:\n  update_interval: 7d",
+        "FILE:2: images.update_interval: \"7d\" is not a duration such as 30s, 2m, 500ms or 1h30m (allowed: 1h to 2160h, or off for never; default 168h)",
+    ),
+    (
+        "images:\n  verify_interval: never",
+        "FILE:2: images.verify_interval: \"never\" is not a duration such as 30s, 2m, 500ms or 1h30m (allowed: 1h to 8760h, or off for never; default 720h)",
+    ),
+    // Images.
+    (
+        "images:\n  keep_versions: 0",
+        "FILE:2: images.keep_versions: 0 is out of range (allowed: 1 to 10; default 1)",
+    ),
+    (
+        "images:\n  cache_limit_gb: 0",
+        "FILE:2: images.cache_limit_gb: 0 is out of range (allowed: 1 to 65536 GiB, or \"\" for none; default \"\")",
+    ),
+    (
+        "images:\n  max_image_gb: 1001",
+        "FILE:2: images.max_image_gb: 1001 is out of range (allowed: 1 to 1000 GiB; default 20)",
+    ),
+    (
+        "images:\n  builtin_catalog: on",
+        "FILE:2: images.builtin_catalog: \"on\" is not a boolean; write true or false (allowed: true, false; default true)",
+    ),
+    (
+        "images:\n  mirrors: https://a/=https://b/",
+        "FILE:2: images.mirrors: is one value, where a list is expected; write it in [ ] (allowed: a list of at most 64 FROM=TO, each an http:// or https:// URL that ends with /, TO also file://; default [])",
+    ),
+    (
+        "images:\n  mirrors: [https://a/]",
+        "FILE:2: images.mirrors: has an entry without =; write FROM=TO (allowed: a list of at most 64 FROM=TO, each an http:// or https:// URL that ends with /, TO also file://; default [])",
+    ),
+    (
+        "images:\n  mirrors: [https://a/x=https://b/]",
+        "FILE:2: images.mirrors: \"https://a/x\" does not end with /, so it could fit half a name (allowed: a list of at most 64 FROM=TO, each an http:// or https:// URL that ends with /, TO also file://; default [])",
+    ),
+    (
+        "images:\n  mirrors: [https://a/=https://u:hunter2@b/]",
+        "FILE:2: images.mirrors: TO contains a user or a password, which do not belong into a file (allowed: a list of at most 64 FROM=TO, each an http:// or https:// URL that ends with /, TO also file://; default [])",
     ),
     // Words, names and paths.
     (

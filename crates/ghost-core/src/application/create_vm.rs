@@ -12,8 +12,8 @@ use super::registry::{Admitted, Outcome, Registry};
 use super::undo::Making;
 use super::wait::{Awaited, Fresh, LeaseWait};
 use crate::domain::{
-    AppError, BaseImage, Budget, Change, Desired, ErrorKind, FieldViolation, Gib, PowerState,
-    Sighting, Step, VmId, VmRecord, VmRef, VmSpec, VmStage, VmStatus, VmView,
+    AppError, BaseImage, Budget, Change, Desired, ErrorKind, FieldViolation, Gib, HeldImage,
+    PowerState, Sighting, Step, VmId, VmRecord, VmRef, VmSpec, VmStage, VmStatus, VmView,
 };
 use crate::ports::{DomainSpec, Ports, SeedSpec};
 
@@ -129,10 +129,13 @@ impl CreateVm {
             self.volumes(spec, id),
         )
         .await;
-        let (address, volumes) = (address?, volumes?);
-        making.note(|record| record.address = Some(address));
+        let (address, Volumes { disk, seed, base }) = (address?, volumes?);
+        making.note(|record| {
+            record.address = Some(address);
+            record.image = Some(base.image.checksum.clone());
+        });
+        drop(base);
         making.about_to(&[Step::Domain]).await?;
-        let Volumes { disk, seed } = volumes;
         let domain = DomainSpec { record: making.record().clone(), disk, seed, address };
         self.ports.hypervisor.define(&domain).await?;
         self.ports.hypervisor.ensure_started(id).await?;
@@ -147,9 +150,9 @@ impl CreateVm {
     }
 
     async fn volumes(&self, spec: &VmSpec, id: VmId) -> Result<Volumes, AppError> {
-        let image = self.ports.images.ensure_cached(&spec.template).await?;
-        ensure_fits(&image, spec.shape.disk)?;
-        let disk = self.ports.storage.create_overlay(id, &image, spec.shape.disk).await?;
+        let base = self.ports.images.ensure_cached(&spec.template).await?;
+        ensure_fits(&base.image, spec.shape.disk)?;
+        let disk = self.ports.storage.create_overlay(id, &base.image, spec.shape.disk).await?;
         let seed = self.ports.seeds.build(&SeedSpec {
             id,
             name: spec.name.clone(),
@@ -159,7 +162,7 @@ impl CreateVm {
             metadata: spec.metadata.clone(),
         })?;
         let seed = self.ports.storage.store_seed(id, &seed).await?;
-        Ok(Volumes { disk, seed })
+        Ok(Volumes { disk, seed, base })
     }
 
     async fn take_back(&self, making: Making<'_>, error: AppError) -> AppError {
@@ -206,10 +209,11 @@ impl CreateVm {
     }
 }
 
-/// The absolute paths of a VM's volumes.
+/// The absolute paths of a VM's volumes, and what the disk is based on.
 struct Volumes {
     disk: PathBuf,
     seed: PathBuf,
+    base: HeldImage,
 }
 
 fn ensure_fits(image: &BaseImage, disk: Gib) -> Result<(), AppError> {

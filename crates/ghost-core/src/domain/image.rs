@@ -1,13 +1,21 @@
 //! Templates and base images. Invariant: a base image is immutable and named by its digest, so a
 //! VM's overlay never sees it change.
 
-use std::collections::BTreeMap;
+pub mod cache;
+pub mod template;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use url::Url;
+
+pub use cache::{CachedImage, Condition, FetchStage, Fetching, ImageUsers, Update, Verified};
+pub use template::{
+    Catalog, DigestList, Firmware, HashAlgorithm, ListFormat, Proof, PublishedDigest, Signature,
+    Template, shown_url,
+};
 
 use super::resources::Bytes;
 use super::validation::Invalid;
@@ -86,8 +94,8 @@ impl Arch {
     }
 }
 
-/// The SHA-256 of an image: 64 lower-case hexadecimal digits, written `sha256:…` or bare.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// The SHA-256 that names a base image, of the file as QEMU reads it: 64 lower-case hexadecimal digits, written `sha256:…` or bare.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Checksum(String);
 
@@ -132,51 +140,6 @@ impl fmt::Display for Checksum {
     }
 }
 
-/// A row of the catalogue: where an image comes from and how it is proven.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Template {
-    /// What a caller asks for.
-    pub name: TemplateName,
-    /// What the image runs on.
-    pub arch: Arch,
-    /// `file://`, `http://` or `https://`, a qcow2 image.
-    pub url: Url,
-    /// The image's proof.
-    pub checksum: Checksum,
-    /// The user that gets the SSH keys.
-    pub default_user: String,
-}
-
-/// The templates that this agent offers on its architecture.
-#[derive(Debug, Clone, Default)]
-pub struct Catalog(BTreeMap<TemplateName, Template>);
-
-impl Catalog {
-    /// The rows that run on `arch`; a later row replaces an earlier one of the same name.
-    pub fn new(arch: Arch, rows: impl IntoIterator<Item = Template>) -> Self {
-        Self(rows.into_iter().filter(|t| t.arch == arch).map(|t| (t.name.clone(), t)).collect())
-    }
-
-    /// The template of that name.
-    ///
-    /// # Errors
-    /// Names the templates there are.
-    pub fn get(&self, name: &TemplateName) -> Result<&Template, Invalid> {
-        self.0.get(name).ok_or_else(|| {
-            let known: Vec<&str> = self.0.keys().map(TemplateName::as_str).collect();
-            Invalid::new(match known.as_slice() {
-                [] => format!("'{name}' is unknown: the catalogue is empty; set images.catalog in the agent's config"),
-                known => format!("'{name}' is unknown; known are {}", known.join(", ")),
-            })
-        })
-    }
-
-    /// All templates, by name.
-    pub fn iter(&self) -> impl Iterator<Item = &Template> {
-        self.0.values()
-    }
-}
-
 /// A cached image, proven and read-only, ready to back overlays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseImage {
@@ -188,27 +151,33 @@ pub struct BaseImage {
     pub virtual_size: Bytes,
 }
 
+/// Keeps a base image in the cache for as long as it lives, until whatever refers to it is known
+/// to the ledger. Says nothing of where it comes from.
+#[derive(Debug, Clone, Default)]
+#[must_use = "the image may be removed from the cache as soon as this is dropped"]
+pub struct Hold {
+    _token: Option<Arc<()>>,
+}
+
+impl Hold {
+    /// One of the holds that `token` counts.
+    pub fn on(token: &Arc<()>) -> Self {
+        Self { _token: Some(Arc::clone(token)) }
+    }
+}
+
+/// A base image that can't be removed meanwhile.
+#[derive(Debug, Clone)]
+pub struct HeldImage {
+    /// The image.
+    pub image: BaseImage,
+    /// What keeps it.
+    pub hold: Hold,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn template(name: &str, arch: Arch) -> Template {
-        Template {
-            name: name.parse().unwrap(),
-            arch,
-            url: "file:///images/a.qcow2".parse().unwrap(),
-            checksum: "0".repeat(64).parse().unwrap(),
-            default_user: "debian".to_owned(),
-        }
-    }
-
-    #[test]
-    fn an_unknown_template_is_refused_with_the_known_ones() {
-        let rows = [template("debian-12", Arch::X86_64), template("arm-only", Arch::Aarch64)];
-        let catalog = Catalog::new(Arch::X86_64, rows);
-        let why = catalog.get(&"windows".parse().unwrap()).unwrap_err();
-        assert_eq!(why.to_string(), "'windows' is unknown; known are debian-12");
-    }
 
     #[test]
     fn checksums_are_sha256_in_hex() {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::guest_config::Metadata;
 use super::identity::{MacAddr, RequestId, VmId, VmName};
-use super::image::TemplateName;
+use super::image::{Checksum, Firmware, TemplateName};
 use super::vm::{VmShape, VmSpec};
 
 /// What the VM's owner wants it to be; kept over restarts of the agent and of the host.
@@ -109,6 +109,12 @@ pub struct VmRecord {
     pub shape: VmShape,
     /// What its disk is a copy of.
     pub template: TemplateName,
+    /// The base image under its disk, for life; unknown until the disk is made.
+    #[serde(default)]
+    pub image: Option<Checksum>,
+    /// What boots it; that of its host's architecture if nothing is recorded.
+    #[serde(default)]
+    pub firmware: Option<Firmware>,
     /// The caller's labels.
     pub metadata: Metadata,
     /// The create that made it.
@@ -136,6 +142,8 @@ impl VmRecord {
             name: spec.name.clone(),
             shape: spec.shape,
             template: spec.template.name.clone(),
+            image: None,
+            firmware: Some(spec.template.firmware),
             metadata: spec.metadata.clone(),
             request_id: spec.request_id.clone(),
             stage: VmStage::Creating { undo: Vec::new() },

@@ -80,6 +80,9 @@ impl VmSpec {
         let template =
             TemplateName::from_str(&request.template).and_then(|name| catalog.get(&name).cloned());
         let template = wrong.check("template", template);
+        if let (Some(disk), Some(template)) = (disk, &template) {
+            wrong.check("disk_gb", ensure_room_for(template, disk));
+        }
         let metadata = Metadata::parse(request.metadata, &mut wrong);
         let ssh_keys = parse_keys(&request.ssh_authorized_keys, &mut wrong);
         let user_data = optional(&request.user_data, "user_data", &mut wrong);
@@ -99,6 +102,15 @@ fn vcpus(asked: i32) -> Result<u32, Invalid> {
         .ok()
         .filter(|n| (1..=32).contains(n))
         .ok_or_else(|| Invalid::new(format!("must be 1 to 32, not {asked}")))
+}
+
+fn ensure_room_for(template: &Template, disk: Gib) -> Result<(), Invalid> {
+    match template.min_disk {
+        Some(least) if disk < least => {
+            Err(Invalid::new(format!("must be at least {} for {}", least.get(), template.name)))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn parse_keys(keys: &[String], wrong: &mut Violations) -> Vec<SshKey> {
@@ -127,15 +139,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::image::Arch;
+    use crate::domain::image::{Arch, Firmware, Proof};
 
     fn catalog() -> Catalog {
         let template = Template {
             name: "debian-12".parse().unwrap(),
             arch: Arch::X86_64,
             url: "file:///a.qcow2".parse().unwrap(),
-            checksum: "0".repeat(64).parse().unwrap(),
+            proof: Proof::Pinned("0".repeat(64).parse().unwrap()),
             default_user: "debian".to_owned(),
+            min_disk: None,
+            firmware: Firmware::of(Arch::HOST),
         };
         Catalog::new(Arch::X86_64, [template])
     }
@@ -185,6 +199,19 @@ mod tests {
             "request_id",
         ];
         assert_eq!(fields, expected);
+    }
+
+    #[test]
+    fn a_disk_smaller_than_the_templates_system_needs_is_refused_before_any_download() {
+        let row = Template {
+            min_disk: Gib::within(1..=1000, 20).ok(),
+            ..catalog().iter().next().unwrap().clone()
+        };
+        let catalog = Catalog::new(Arch::X86_64, [row]);
+        let error = VmSpec::parse(request(), &catalog).unwrap_err();
+        assert_eq!(error.to_string(), "disk_gb: must be at least 20 for debian-12");
+        let enough = VmRequest { disk_gb: 20, ..request() };
+        assert!(VmSpec::parse(enough, &catalog).is_ok());
     }
 
     proptest! {

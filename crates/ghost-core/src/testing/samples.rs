@@ -1,6 +1,6 @@
 //! Valid values to begin a test with.
 
-use crate::domain::{Arch, Catalog, Template, VmRequest, VmSpec};
+use crate::domain::{Arch, Catalog, Firmware, Proof, Template, VmRequest, VmSpec};
 
 /// A catalogue with the one template `debian-12`.
 ///
@@ -13,8 +13,10 @@ pub fn catalog() -> Catalog {
         name: "debian-12".parse().unwrap(),
         arch: Arch::HOST,
         url: "file:///images/debian-12.qcow2".parse().unwrap(),
-        checksum: "0".repeat(64).parse().unwrap(),
+        proof: Proof::Pinned("0".repeat(64).parse().unwrap()),
         default_user: "debian".to_owned(),
+        min_disk: None,
+        firmware: Firmware::of(Arch::HOST),
     };
     Catalog::new(Arch::HOST, [template])
 }

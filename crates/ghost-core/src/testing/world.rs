@@ -1,6 +1,7 @@
 //! A host in memory. It behaves as libvirt does: calls are idempotent where the ports say so,
 //! power changes are told as events, a guest takes its lease some time after it was started.
 
+mod images;
 mod ports;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,12 +9,12 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 
 use super::clock::FakeClock;
 use super::faults::Faults;
-use crate::domain::{Bytes, Definition, Gib, OffCause, PowerState, VmId, VmRecord};
+use crate::domain::{Bytes, Definition, Fetching, Gib, OffCause, PowerState, VmId, VmRecord};
 use crate::ports::{Clock, HostFacts, HypervisorEvent, Lease, PoolSpace, Ports};
 
 /// How guests behave.
@@ -41,6 +42,7 @@ struct State {
     facts: HostFacts,
     space: PoolSpace,
     image: Bytes,
+    images: images::Cache,
     domains: BTreeMap<VmId, FakeDomain>,
     addresses: BTreeMap<VmId, Ipv4Addr>,
     leases: BTreeMap<VmId, Lease>,
@@ -58,6 +60,7 @@ pub struct World {
     pub clock: Arc<FakeClock>,
     state: Mutex<State>,
     events: broadcast::Sender<HypervisorEvent>,
+    fetching: watch::Sender<Vec<Fetching>>,
 }
 
 /// What a host with so many CPUs has.
@@ -76,6 +79,7 @@ impl World {
             facts: facts(64),
             space: PoolSpace { total: pool, free: pool },
             image: Bytes(2 * Gib::BYTES),
+            images: images::Cache::default(),
             domains: BTreeMap::new(),
             addresses: BTreeMap::new(),
             leases: BTreeMap::new(),
@@ -88,6 +92,7 @@ impl World {
             clock: Arc::default(),
             state: Mutex::new(state),
             events: broadcast::channel(1024).0,
+            fetching: watch::Sender::default(),
         })
     }
 

@@ -5,6 +5,7 @@ mod admission;
 mod admission_on_threads;
 mod contract;
 mod faults;
+mod images;
 mod interleaved;
 mod reconcile;
 mod rig;

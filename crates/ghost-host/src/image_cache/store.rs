@@ -1,214 +1,248 @@
-//! The cache's folder. Invariant: nothing gets its final name before it is proven, and nothing that
-//! has one is written to.
+//! The cache's folder. Invariant: nothing gets an image's name before it is proven, nothing that has one
+//! is written to, and one agent at a time has the folder.
+//!
+//! ```text
+//! .lock                     held for the agent's life
+//! <sha256>.qcow2            an image, 0444, named by the SHA-256 of what QEMU reads
+//! <sha256>.json             what is known of it
+//! templates/<name>.json     which images a template's VMs get and got
+//! parts/                    downloads, taken up again for 7 days, and files being unpacked
+//! quarantine/<sha256>.*     images that were altered, and why they are there
+//! ```
+//!
+//! Killed at any moment, the agent leaves a part that is taken up again or an image that is whole: an
+//! image without facts is hashed before its first use.
 
-use std::fs::{self, File, Permissions};
-use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+mod admit;
+mod books;
+mod file;
+mod folder;
+mod listing;
+mod notes;
+mod pointers;
+mod sweep;
+
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
-use ghost_core::domain::{BaseImage, Bytes, Checksum};
-use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
-use tokio::io::AsyncWriteExt;
+use ghost_core::domain::{
+    Bytes, CachedImage, Checksum, Condition, HeldImage, ImageUsers, PublishedDigest, TemplateName,
+    Update, Verified,
+};
+use ghost_core::ports::Clock;
+use jiff::Timestamp;
+use tokio::sync::Mutex;
+
+pub(super) use admit::{Candidate, Unpacking};
+use books::Books;
+pub(super) use books::Look;
+use folder::Folder;
+use notes::{Pointer, Version};
 
 use super::ImageError;
-use super::qcow2::{self, HEADER};
-use crate::atomic_file;
+use super::error::OpenError;
+use super::origin::Unpack;
+use super::proven::ProvenFile;
 use crate::disk_error::DiskError;
 
-const PART: &str = ".part";
-const READ_ONLY: u32 = 0o444;
-const ANY_WRITE: u32 = 0o222;
-
-/// The cache's folder, by its absolute path.
+/// The folder, and what is known of it. Clones are the same store.
 #[derive(Debug, Clone)]
 pub(super) struct Store {
-    dir: PathBuf,
+    folder: Folder,
+    books: Arc<Mutex<Books>>,
+    clock: Arc<dyn Clock>,
+    _lock: Arc<File>,
 }
 
 impl Store {
-    /// Makes the folder if there is none, and removes what broken fetches left.
-    pub(super) fn open(dir: &Path) -> Result<Self, DiskError> {
-        let dir = std::path::absolute(dir).map_err(DiskError::on("resolve", dir))?;
-        atomic_file::ensure_dir(&dir, 0o755)?;
-        for entry in fs::read_dir(&dir).map_err(DiskError::on("read", &dir))? {
-            let path = entry.map_err(DiskError::on("read", &dir))?.path();
-            if path.to_string_lossy().ends_with(PART) && is_abandoned(&path) {
-                fs::remove_file(&path).map_err(DiskError::on("remove", &path))?;
-            }
-        }
-        Ok(Self { dir })
+    /// Takes the folder, which is made if there is none, and removes what broken work left. Waits up to
+    /// `patience` for another agent to let go of it. Blocks.
+    pub(super) fn open(
+        dir: &Path,
+        clock: Arc<dyn Clock>,
+        patience: Duration,
+    ) -> Result<Self, OpenError> {
+        let folder = Folder::ensure(dir)?;
+        let lock = Arc::new(folder::lock(&folder, patience)?);
+        sweep::remove_leftovers(&folder, clock.now())?;
+        let books = Arc::new(Mutex::new(Books::read(folder.clone())?));
+        Ok(Self { folder, books, clock, _lock: lock })
     }
 
-    fn path(&self, checksum: &Checksum) -> PathBuf {
-        self.dir.join(format!("{}.qcow2", checksum.hex()))
+    /// Where files on their way lie.
+    pub(super) fn parts(&self) -> PathBuf {
+        self.folder.parts()
     }
 
-    /// The cached image, if there is one and it is still what it was.
-    pub(super) async fn cached(
+    /// Does `work` with the books. It runs to its end even if the caller leaves.
+    async fn with<T, F>(&self, work: F) -> Result<T, ImageError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Books, Timestamp) -> Result<T, ImageError> + Send + 'static,
+    {
+        let mut books = Arc::clone(&self.books).lock_owned().await;
+        let now = self.clock.now();
+        blocking(move || work(&mut books, now)).await
+    }
+
+    /// The image that the template's new VMs get, held if it is usable. `pinned` is what the catalogue
+    /// says now, where it is the catalogue that says so.
+    pub(super) async fn take_current(
         &self,
-        checksum: &Checksum,
-    ) -> Result<Option<BaseImage>, ImageError> {
-        let (path, checksum) = (self.path(checksum), checksum.clone());
-        blocking(move || cached(path, checksum)).await
+        template: &TemplateName,
+        pinned: Option<PublishedDigest>,
+    ) -> Result<Look, ImageError> {
+        let template = template.clone();
+        self.with(move |books, now| books.take_current(&template, pinned.as_ref(), now)).await
     }
 
-    /// Fails if the folder's disk has less than `needed` free.
-    pub(super) fn ensure_space(&self, needed: Bytes) -> Result<(), ImageError> {
-        let space = rustix::fs::statvfs(&self.dir)
-            .map_err(|error| DiskError::on("look at the free space of", &self.dir)(error.into()))?;
-        let free = Bytes(space.f_bavail.saturating_mul(space.f_frsize));
-        if needed > free {
-            return Err(ImageError::NoSpace { dir: self.dir.clone(), needed, free });
-        }
-        Ok(())
+    /// An image, held if it is usable.
+    pub(super) async fn take(&self, image: &Checksum) -> Result<Look, ImageError> {
+        let image = image.clone();
+        self.with(move |books, now| books.take(&image, now)).await
     }
 
-    /// A new file for the image, which is removed unless [`Part::prove`] keeps it. Each fetch has
-    /// one of its own, so that agents that share the folder can't write into each other's.
-    pub(super) fn part(&self, checksum: &Checksum) -> Result<Part, ImageError> {
-        let temp = tempfile::Builder::new()
-            .prefix(&format!("{}.", checksum.hex()))
-            .suffix(PART)
-            .tempfile_in(&self.dir)
-            .map_err(DiskError::on("create a file in", &self.dir))?;
-        // Marks the file as being written, for other agents that clean up.
-        temp.as_file().lock_shared().map_err(DiskError::on("lock", temp.path()))?;
-        let file = temp.as_file().try_clone().map_err(DiskError::on("open", temp.path()))?;
-        Ok(Part {
-            file: tokio::fs::File::from_std(file),
-            temp,
-            hash: Sha256::new(),
-            length: 0,
-            path: self.path(checksum),
-            checksum: checksum.clone(),
-        })
-    }
-}
-
-fn is_abandoned(part: &Path) -> bool {
-    File::open(part).is_ok_and(|file| file.try_lock().is_ok())
-}
-
-fn cached(path: PathBuf, checksum: Checksum) -> Result<Option<BaseImage>, ImageError> {
-    let found = match fs::symlink_metadata(&path) {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(DiskError::on("look at", &path)(error).into()),
-    };
-    if !found.is_file() {
-        return Err(ImageError::Changed { path, why: "is not a regular file".to_owned() });
-    }
-    let mut file = File::open(&path).map_err(DiskError::on("read", &path))?;
-    let header = virtual_size(&mut file).map_err(DiskError::on("read", &path))?;
-    match header {
-        Ok(virtual_size) if found.permissions().mode() & ANY_WRITE == 0 => {
-            Ok(Some(BaseImage { path, checksum, virtual_size }))
-        }
-        Ok(virtual_size) => prove_again(file, path, checksum, virtual_size).map(Some),
-        Err(why) => Err(ImageError::Changed { path, why: why.to_string() }),
-    }
-}
-
-/// Someone made the file writable; only its digest can tell whether he wrote to it.
-fn prove_again(
-    mut file: File,
-    path: PathBuf,
-    checksum: Checksum,
-    virtual_size: Bytes,
-) -> Result<BaseImage, ImageError> {
-    let mut hash = HashWriter(Sha256::new());
-    io::Seek::rewind(&mut file)
-        .and_then(|()| io::copy(&mut file, &mut hash))
-        .map_err(DiskError::on("read", &path))?;
-    if hex(hash.0) != checksum.hex() {
-        let why = "is writable, and no longer has the digest that it is named by".to_owned();
-        return Err(ImageError::Changed { path, why });
-    }
-    protect(&path)?;
-    Ok(BaseImage { path, checksum, virtual_size })
-}
-
-fn protect(path: &Path) -> Result<(), DiskError> {
-    fs::set_permissions(path, Permissions::from_mode(READ_ONLY))
-        .map_err(DiskError::on("protect", path))
-}
-
-/// An image on its way into the cache; removed when dropped.
-#[derive(Debug)]
-pub(super) struct Part {
-    file: tokio::fs::File,
-    temp: NamedTempFile,
-    hash: Sha256,
-    length: u64,
-    path: PathBuf,
-    checksum: Checksum,
-}
-
-impl Part {
-    /// Appends `chunk`.
-    pub(super) async fn push(&mut self, chunk: &[u8]) -> Result<(), ImageError> {
-        self.hash.update(chunk);
-        self.length += chunk.len() as u64;
-        self.file.write_all(chunk).await.map_err(DiskError::on("write", self.temp.path()))?;
-        Ok(())
-    }
-
-    /// How much was appended.
-    pub(super) fn length(&self) -> Bytes {
-        Bytes(self.length)
-    }
-
-    /// Gives the image its name if it is what it should be; `url` is for the message.
-    pub(super) async fn prove(mut self, url: &str) -> Result<BaseImage, ImageError> {
-        self.file.flush().await.map_err(DiskError::on("write", self.temp.path()))?;
-        let got = hex(self.hash);
-        if got != self.checksum.hex() {
-            let expected = self.checksum.hex().to_owned();
-            return Err(ImageError::WrongChecksum { url: url.to_owned(), expected, got });
-        }
-        let (mut temp, path, checksum, url) = (self.temp, self.path, self.checksum, url.to_owned());
-        blocking(move || {
-            let file = temp.as_file_mut();
-            let header = io::Seek::rewind(file).and_then(|()| virtual_size(file));
-            let virtual_size = header
-                .map_err(DiskError::on("read", temp.path()))?
-                .map_err(|why| ImageError::Unfit { url, why })?;
-            publish(temp, &path)?;
-            Ok(BaseImage { path, checksum, virtual_size })
+    /// The image that a publisher offers by that digest, held if it is usable.
+    pub(super) async fn take_offered(&self, digest: &PublishedDigest) -> Result<Look, ImageError> {
+        let digest = digest.clone();
+        self.with(move |books, now| match books.image_of(&digest) {
+            Some(image) => books.take(&image, now),
+            None => Ok(Look::Absent),
         })
         .await
     }
-}
 
-fn publish(temp: NamedTempFile, path: &Path) -> Result<(), DiskError> {
-    temp.as_file().sync_all().map_err(DiskError::on("write", temp.path()))?;
-    protect(temp.path())?;
-    temp.persist(path).map_err(|e| DiskError::on("write", path)(e.error))?;
-    atomic_file::sync_dir(path.parent().unwrap_or(path))
-}
-
-fn virtual_size(file: &mut File) -> io::Result<Result<Bytes, qcow2::Qcow2Error>> {
-    let mut start = Vec::with_capacity(HEADER);
-    file.take(HEADER as u64).read_to_end(&mut start)?;
-    Ok(qcow2::virtual_size(&start))
-}
-
-struct HashWriter(Sha256);
-
-impl io::Write for HashWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
+    /// Hashes an image and decides what becomes of it; of one in quarantine the reason is known.
+    ///
+    /// # Errors
+    /// [`ImageError::NotCached`].
+    pub(super) async fn verify(&self, image: &Checksum) -> Result<Verified, ImageError> {
+        let checksum = image.clone();
+        let looked = self.with(move |books, _now| {
+            Ok((books.suspect(&checksum)?, books.quarantined(&checksum)?))
+        });
+        let mut suspected = match looked.await? {
+            (Some(suspected), _) => suspected,
+            (None, Some(why)) => {
+                let condition = Condition::Quarantined { why };
+                return Ok(Verified { checksum: image.clone(), read: Bytes(0), condition });
+            }
+            (None, None) => return Err(ImageError::NotCached { checksum: image.clone() }),
+        };
+        let path = self.folder.image(image);
+        let hash = move || {
+            let hashed = suspected.opened.sha256().map_err(DiskError::on("read", &path))?;
+            Ok((suspected, hashed))
+        };
+        let (mut suspected, (got, read)) = blocking(hash).await?;
+        let checksum = image.clone();
+        let judge = move |books: &mut Books, now| books.judge(&checksum, &mut suspected, &got, now);
+        let condition = self.with(judge).await?;
+        Ok(Verified { checksum: image.clone(), read, condition })
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    /// Unpacks and inspects a proven file, before it gets its name.
+    ///
+    /// # Errors
+    /// If it is not fit to be an image; then it is deleted.
+    pub(super) async fn candidate(
+        &self,
+        proven: ProvenFile,
+        limit: Bytes,
+        unpack: Box<Unpack<'static>>,
+    ) -> Result<Candidate, ImageError> {
+        blocking(move || admit::candidate(proven, limit, &unpack)).await
+    }
+
+    /// Gives a candidate its name, unless a usable image has it.
+    pub(super) async fn admit(
+        &self,
+        candidate: Candidate,
+        published: &PublishedDigest,
+    ) -> Result<HeldImage, ImageError> {
+        let published = published.clone();
+        self.with(move |books, now| books.admit(candidate, &published, now)).await
+    }
+
+    /// Lets the template's new VMs get an image, which somebody holds; `url` is where it came from.
+    pub(super) async fn point(
+        &self,
+        template: &TemplateName,
+        held: &HeldImage,
+        published: PublishedDigest,
+        url: String,
+    ) -> Result<(), ImageError> {
+        let (template, checksum) = (template.clone(), held.image.checksum.clone());
+        self.with(move |books, now| {
+            books.point(&template, Version { checksum, published, url, since: now })
+        })
+        .await
+    }
+
+    /// As [`Store::point`], for a template that has an image; says what changed.
+    pub(super) async fn renew(
+        &self,
+        template: &TemplateName,
+        held: &HeldImage,
+        published: PublishedDigest,
+        url: String,
+    ) -> Result<Update, ImageError> {
+        let (template, to) = (template.clone(), held.image.checksum.clone());
+        self.with(move |books, now| {
+            // It may have been forgotten while the publisher was asked.
+            let current = books.pointers.get(&template).and_then(Pointer::current);
+            let Some(from) = current.map(|version| version.checksum.clone()) else {
+                return Ok(Update::NotCached);
+            };
+            let checksum = to.clone();
+            books.point(&template, Version { checksum, published, url, since: now })?;
+            Ok(if from == to { Update::Current(to) } else { Update::New { from, to } })
+        })
+        .await
+    }
+
+    /// Whether the template's new VMs get an image that was fetched once.
+    pub(super) async fn knows(&self, template: &TemplateName) -> bool {
+        let books = self.books.lock().await;
+        books.pointers.get(template).is_some_and(|pointer| pointer.current().is_some())
+    }
+
+    /// Forgets what the template's new VMs get.
+    pub(super) async fn forget(&self, template: &TemplateName) -> Result<(), ImageError> {
+        let template = template.clone();
+        self.with(move |books, _now| books.forget(&template)).await
+    }
+
+    /// Every image by digest, and those that should be hashed.
+    pub(super) async fn list(&self) -> Result<(Vec<CachedImage>, Vec<Checksum>), ImageError> {
+        let listing = self.with(|books, _now| books.list()).await?;
+        Ok((listing.images, listing.suspects))
+    }
+
+    /// Removes an image that nobody uses, and gives what it took.
+    pub(super) async fn remove(
+        &self,
+        image: &Checksum,
+        users: &ImageUsers,
+    ) -> Result<Bytes, ImageError> {
+        let mut books = Arc::clone(&self.books).lock_owned().await;
+        books.ensure_unused(image, users)?;
+        let image = image.clone();
+        blocking(move || books.remove(&image)).await
     }
 }
 
-pub(super) fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+/// Fails if the disk of `dir` has less than `needed` free.
+pub(super) fn ensure_space(dir: &Path, needed: Bytes) -> Result<(), ImageError> {
+    let space = rustix::fs::statvfs(dir)
+        .map_err(|error| DiskError::on("look at the free space of", dir)(error.into()))?;
+    let free = Bytes(space.f_bavail.saturating_mul(space.f_frsize));
+    if needed > free {
+        return Err(ImageError::NoSpace { dir: dir.to_owned(), needed, free });
+    }
+    Ok(())
 }
 
 async fn blocking<T, F>(work: F) -> Result<T, ImageError>

@@ -14,7 +14,8 @@ use crate::mark::NAMESPACE;
 pub(crate) fn record_of(id: VmId) -> VmRecord {
     let shape = VmShape { vcpus: 2, ram: gib(4), disk: gib(10) };
     let spec = VmSpec { shape, metadata: Metadata::default(), ..samples::spec("web-1") };
-    VmRecord::creating(id, &spec, "2026-01-02T03:04:05.678901234Z".parse().unwrap())
+    let record = VmRecord::creating(id, &spec, "2026-01-02T03:04:05.678901234Z".parse().unwrap());
+    VmRecord { firmware: None, ..record }
 }
 
 fn spec() -> DomainSpec {

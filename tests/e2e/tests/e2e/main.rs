@@ -6,6 +6,7 @@ mod bad_host;
 mod bad_input;
 mod full_debian12;
 mod guest;
+mod images;
 mod life;
 mod owner;
 mod shutdown;

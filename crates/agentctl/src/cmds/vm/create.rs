@@ -1,6 +1,8 @@
 //! Invariant: a create always carries a request id, so that repeating it can never make a second VM.
 
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
+use std::time::Instant;
 
 use clap::Args;
 use ghost_proto::agentpb::{CreateVmRequest, GetVmStatusRequest};
@@ -9,10 +11,11 @@ use uuid::Uuid;
 
 use super::{CREATE_LIMIT, READ_LIMIT, inputs};
 use crate::cli::Global;
+use crate::cmds::image::{self, words};
 use crate::connect::{self, Agent};
 use crate::errors::{Exit, Failure};
 use crate::output;
-use crate::progress::Progress;
+use crate::progress::{Progress, Rate};
 
 /// Options of `vm create`.
 #[derive(Debug, Args)]
@@ -62,11 +65,12 @@ pub(super) async fn run(args: Create, global: &Global) -> Result<Exit, Failure> 
     let request = request(args)?;
     let (name, request_id) = (request.name.clone(), request.request_id.clone());
     let agent = connect::connect(global).await?;
+    let steps = Steps::new(&agent, &request);
     let call = agent.call(request, CREATE_LIMIT, |mut client, request| async move {
         client.create_vm(request).await
     });
     let progress = Progress::start(&format!("creating {name}"));
-    let outcome = progress.watch(call, || seen(&agent, &name)).await;
+    let outcome = progress.watch(call, || steps.seen()).await;
     progress.finish();
     let answer = outcome.map_err(|failure| repeatable(failure, &request_id))?;
     let created = Created {
@@ -97,21 +101,73 @@ fn request(args: Create) -> Result<CreateVmRequest, Failure> {
     })
 }
 
-/// What the agent's cache says about the VM meanwhile; there is no finer report of the steps.
-async fn seen(agent: &Agent, name: &str) -> Option<String> {
-    let ask = GetVmStatusRequest { vm_id: name.to_owned() };
-    let vm = agent
-        .call(ask, READ_LIMIT, |mut client, ask| async move { client.get_vm_status(ask).await })
-        .await
-        .ok()?;
-    Some(match vm.ip_address.as_str() {
-        "" => format!("agent reports: {}", output::printable(&vm.status)),
-        address => format!(
-            "agent reports: {}, address {}",
-            output::printable(&vm.status),
-            output::printable(address)
-        ),
-    })
+/// What the agent knows of a create under way: how far the fetch of its image is, and else what its cache
+/// says about the VM.
+#[derive(Debug)]
+struct Steps<'a> {
+    agent: &'a Agent,
+    name: String,
+    template: String,
+    /// An agent that does not tell its images is not asked twice.
+    tells_images: Cell<bool>,
+    rate: RefCell<Rate>,
+}
+
+impl<'a> Steps<'a> {
+    fn new(agent: &'a Agent, request: &CreateVmRequest) -> Self {
+        Self {
+            agent,
+            name: request.name.clone(),
+            template: request.template.clone(),
+            tells_images: Cell::new(true),
+            rate: RefCell::default(),
+        }
+    }
+
+    async fn seen(&self) -> Option<String> {
+        match self.fetching().await {
+            Some(fetching) => Some(fetching),
+            None => self.status().await,
+        }
+    }
+
+    async fn fetching(&self) -> Option<String> {
+        if !self.tells_images.get() {
+            return None;
+        }
+        let Ok(listed) = image::ask(self.agent).await else {
+            self.tells_images.set(false);
+            return None;
+        };
+        let of_ours = listed.images.into_iter().filter(|image| image.template == self.template);
+        let progress = of_ours.filter_map(|image| image.progress).next();
+        let mut rate = self.rate.borrow_mut();
+        let Some(progress) = progress else {
+            rate.clear();
+            return None;
+        };
+        let now = Instant::now();
+        rate.count(now, u64::try_from(progress.done_bytes).unwrap_or(0));
+        let doing = words::doing(&progress, rate.per_second(now));
+        Some(format!("fetching {}: {doing}", output::printable(&self.template)))
+    }
+
+    async fn status(&self) -> Option<String> {
+        let ask = GetVmStatusRequest { vm_id: self.name.clone() };
+        let vm = self
+            .agent
+            .call(ask, READ_LIMIT, |mut client, ask| async move { client.get_vm_status(ask).await })
+            .await
+            .ok()?;
+        Some(match vm.ip_address.as_str() {
+            "" => format!("agent reports: {}", output::printable(&vm.status)),
+            address => format!(
+                "agent reports: {}, address {}",
+                output::printable(&vm.status),
+                output::printable(address)
+            ),
+        })
+    }
 }
 
 /// After these the agent may still be at work, or may never have heard of it.

@@ -92,19 +92,10 @@ impl Watch {
 
     fn show(&mut self, event: VmEvent, format: Format) -> Result<String, Failure> {
         let now = jiff::Zoned::now();
-        match format {
-            Format::Table => Ok(self.board.take(event, &now.strftime("%F %T").to_string())),
-            Format::Json => {
-                let line = Line::new(event, &now);
-                let text = serde_json::to_string(&line)
-                    .map_err(|error| Failure::local(format!("cannot print the event: {error}")))?;
-                Ok(format!("{text}\n"))
-            }
-            Format::Yaml => {
-                let document = format.document(&Line::new(event, &now))?.unwrap_or_default();
-                Ok(format!("---\n{document}"))
-            }
+        if format == Format::Table {
+            return Ok(self.board.take(event, &now.strftime("%F %T").to_string()));
         }
+        Ok(format.line(&Line::new(event, &now))?.unwrap_or_default())
     }
 }
 

@@ -10,12 +10,12 @@ use tokio::sync::broadcast;
 
 use super::{FakeDomain, Guest, World};
 use crate::domain::{
-    AppError, BaseImage, Definition, ErrorKind, Gib, Kept, Observed, OffCause, PowerState,
-    Template, Traffic, VmId, VmName, VmRecord,
+    AppError, BaseImage, Definition, ErrorKind, Gib, Kept, Observed, OffCause, PowerState, Traffic,
+    VmId, VmName, VmRecord,
 };
 use crate::ports::{
-    Clock, DomainSpec, Events, FoundVolumes, Host, HostFacts, Hypervisor, HypervisorEvent, Images,
-    Lease, Network, PoolSpace, PortResult, SeedSpec, Seeds, Storage, VmLedger,
+    Clock, DomainSpec, Events, FoundVolumes, Host, HostFacts, Hypervisor, HypervisorEvent, Lease,
+    Network, PoolSpace, PortResult, SeedSpec, Seeds, Storage, VmLedger,
 };
 
 fn no_domain(id: VmId) -> AppError {
@@ -239,20 +239,6 @@ impl Storage for World {
 
     async fn space(&self) -> PortResult<PoolSpace> {
         self.faults.call("space", || Ok(self.state().space)).await
-    }
-}
-
-#[async_trait]
-impl Images for World {
-    async fn ensure_cached(&self, template: &Template) -> PortResult<BaseImage> {
-        let work = || {
-            Ok(BaseImage {
-                path: PathBuf::from("/images/base.qcow2"),
-                checksum: template.checksum.clone(),
-                virtual_size: self.state().image,
-            })
-        };
-        self.faults.call("ensure_cached", work).await
     }
 }
 

@@ -1,0 +1,75 @@
+//! Work that many ask for and one does. Invariant: of one key one task is under way; it goes on when
+//! those who asked leave, and the next who asks after its end begins another, even after a panic.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use tokio_util::task::TaskTracker;
+
+use super::ImageError;
+
+/// What everybody who waits is told.
+pub(super) type Outcome<V> = Result<V, Arc<ImageError>>;
+
+/// Ends when the task does; dropping it stops nothing.
+pub(super) type Flight<V> = Shared<BoxFuture<'static, Outcome<V>>>;
+
+type UnderWay<K, V> = Arc<Mutex<HashMap<K, Flight<V>>>>;
+
+/// The tasks of one sort.
+#[derive(Debug)]
+pub(super) struct Flights<K, V> {
+    under_way: UnderWay<K, V>,
+    tasks: TaskTracker,
+}
+
+impl<K, V> Flights<K, V>
+where
+    K: Debug + Clone + Eq + Hash + Send + 'static,
+    V: Debug + Clone + Send + Sync + 'static,
+{
+    /// None yet; all will run on `tasks`.
+    pub(super) fn new(tasks: &TaskTracker) -> Self {
+        Self { under_way: UnderWay::default(), tasks: tasks.clone() }
+    }
+
+    /// The task of `key` that is under way, or else `work` as a new one.
+    pub(super) fn join<F>(&self, key: &K, work: impl FnOnce() -> F) -> Flight<V>
+    where
+        F: Future<Output = Outcome<V>> + Send + 'static,
+    {
+        let start = || {
+            let ends = End { under_way: Arc::clone(&self.under_way), key: key.clone() };
+            let work = work();
+            let task = self.tasks.spawn(async move {
+                let _ends = ends;
+                work.await
+            });
+            let outcome = |joined: Result<Outcome<V>, _>| {
+                joined.unwrap_or_else(|error| Err(Arc::new(ImageError::Interrupted(error))))
+            };
+            task.map(outcome).boxed().shared()
+        };
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.entry(key.clone()).or_insert_with(start).clone()
+    }
+}
+
+/// Forgets the task when it ends, even by a panic.
+struct End<K: Eq + Hash, V> {
+    under_way: UnderWay<K, V>,
+    key: K,
+}
+
+impl<K: Eq + Hash, V> Drop for End<K, V> {
+    fn drop(&mut self) {
+        let flight =
+            self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        // What it holds may do anything when it is dropped, but not under the lock.
+        drop(flight);
+    }
+}

@@ -2,6 +2,7 @@
 //! system guards or over TLS 1.3 with both sides proven; there is no third way.
 
 mod follow;
+pub(crate) mod look;
 mod stream;
 mod target;
 mod tls;

@@ -39,7 +39,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Node => on_runtime(cmds::node::run(&global)),
         Command::Top(args) => on_runtime(cmds::top::run(&args, &global)),
         Command::Doctor(args) => on_runtime(cmds::doctor::run(args, &global)),
-        Command::Certs(command) => cmds::certs::run(command, &global),
+        Command::Certs(command) => on_runtime(cmds::certs::run(command, &global)),
         Command::Completions(args) => cmds::completions::run(&args),
         Command::Man(args) => cmds::man::run(&args),
         Command::Version => cmds::version::run(&global),

@@ -25,15 +25,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use listener::{Grpc, TcpListener, TlsFiles};
-pub use model::{Acceleration, ClientName, LibvirtUri, LogFormat, LogLevel, LogOutput, ObjectName};
+pub use model::{
+    Acceleration, ClientName, LibvirtUri, ListenAddr, LogFormat, LogLevel, LogOutput, ObjectName,
+};
 pub use problem::{ConfigErrors, Origin, Problem};
 pub use secret::ApiKey;
 pub use table::{
-    Agent, Hypervisor, Images, Libvirt, Logging, Metrics, Rates, Resources, Vm, VmLimits,
+    Agent, Hypervisor, Images, Libvirt, Logging, Metrics, Rates, Resources, Vm, VmLimits, Vpn,
 };
 
 use file::Absence;
-use listener::Look;
+use listener::{Enrolment, Look};
 use reader::{Effective, Reader};
 use table::Settings;
 
@@ -110,6 +112,8 @@ pub struct Config {
     pub logging: Logging,
     /// Metrics and health over HTTP.
     pub metrics: Metrics,
+    /// The VPN.
+    pub vpn: Vpn,
     /// The enrolment secret, if it was given.
     pub api_key: Option<ApiKey>,
 }
@@ -185,8 +189,13 @@ fn combine(
         vm,
         logging,
         metrics,
+        vpn,
     } = settings;
-    let grpc = grpc.and_then(|keys| listener::resolve(keys, reader, notes, look));
+    let enrols = match agent.as_ref().and_then(|agent| agent.api_url.as_ref()) {
+        Some(_) => Enrolment::ToCome,
+        None => Enrolment::Never,
+    };
+    let grpc = grpc.and_then(|keys| listener::resolve(keys, enrols, reader, notes, look));
     if let (Some(grpc), Some(metrics)) = (&grpc, &metrics) {
         listener::check_ports(grpc, metrics, reader);
     }
@@ -225,6 +234,7 @@ fn combine(
         vm: vm?,
         logging: logging?,
         metrics: metrics?,
+        vpn: vpn?,
         api_key,
     })
 }

@@ -6,23 +6,27 @@
 //! ```
 //! No step touches a guest: VMs outlive the agent.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::net::TcpListener as Tcp;
+use ghost_host::Tailscale;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, Grpc, Loaded, TcpListener};
+use crate::config::{Config, Grpc, ListenAddr, Loaded, TcpListener};
 use crate::grpc::access::Access;
-use crate::grpc::listen::Security;
+use crate::grpc::doors::{self, Doors};
+use crate::grpc::listen::{Callers, Security};
 use crate::grpc::server::ServerError;
 use crate::grpc::{Listeners, server, unix};
+use crate::identity::Identity;
 use crate::prepare::Prepared;
+use crate::vpn::VpnWatch;
 use crate::wiring::Parts;
 
 /// How long the background tasks may take to notice that they are to end.
@@ -90,12 +94,25 @@ impl Running {
         let access = Access::new(config.grpc.allowed_clients.iter().cloned());
         let listeners = Listeners::new(background.clone(), closing.clone(), access.clone());
         let (listeners, connections) = listeners;
-        if let Err(error) = open(&config.grpc, prepared.tls, &listeners).await {
-            watched.cancel();
-            parts.stop().await;
-            return Err(error);
+        let vpn = Tailscale::new(&config.vpn.socket);
+        let vpn = Arc::new(VpnWatch::new(Arc::new(vpn), Arc::clone(&parts.api.clock)));
+        let opened = open(&config.grpc, prepared.identity.clone(), &vpn, listeners).await;
+        let doors = match opened {
+            Ok(doors) => doors,
+            Err(error) => {
+                watched.cancel();
+                parts.stop().await;
+                return Err(error);
+            }
+        };
+        let works: [Option<Background>; 3] = [
+            Some(Box::pin(vpn.run())),
+            prepared.identity.map(|identity| Box::pin(identity.watch_files()) as Background),
+            doors.map(|doors| Box::pin(doors.keep()) as Background),
+        ];
+        for work in works.into_iter().flatten() {
+            background.spawn(closing.clone().run_until_cancelled_owned(work));
         }
-        drop(listeners);
         let serving = server::serve(parts.api.clone(), access, connections, closing.clone());
         let serving = background.spawn(serving);
         Ok(Self { parts, closing, watched, background, serving, watching })
@@ -147,31 +164,42 @@ async fn until_reconciled(mut first_pass: watch::Receiver<bool>) {
     }
 }
 
+/// What runs until the daemon closes.
+type Background = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Opens the doors, and gives what keeps those open that may move or are still to be opened.
 async fn open(
     grpc: &Grpc,
-    tls: Option<Arc<rustls::ServerConfig>>,
-    listeners: &Listeners,
-) -> anyhow::Result<()> {
-    match &grpc.tcp {
-        TcpListener::Tls { address, .. } | TcpListener::Plain { address } => {
-            let security = tls.map_or(Security::Plain, Security::Tls);
-            listeners.tcp(bind(*address).await?, security);
+    identity: Option<Arc<Identity>>,
+    vpn: &Arc<VpnWatch>,
+    listeners: Listeners,
+) -> anyhow::Result<Option<Doors>> {
+    let listeners = Arc::new(listeners);
+    let doors = match (&grpc.tcp, identity) {
+        (
+            TcpListener::Tls { address, .. } | TcpListener::Awaited { address, .. },
+            Some(identity),
+        ) => {
+            if matches!(address, ListenAddr::Auto) {
+                vpn.look().await;
+            }
+            let mut doors = Doors::new(*address, Arc::clone(&listeners), identity, vpn);
+            doors.open().await?;
+            Some(doors)
         }
-        TcpListener::Off { .. } => {}
-    }
+        (TcpListener::Plain { address }, _) => {
+            listeners.tcp(doors::bind(*address).await?, Security::Plain, Callers::All);
+            None
+        }
+        (TcpListener::Tls { .. } | TcpListener::Awaited { .. } | TcpListener::Off { .. }, _) => {
+            None
+        }
+    };
     if let Some(path) = &grpc.unix_socket {
         listeners.unix(unix::bind(path)?);
         tracing::info!(socket = %path.display(), "listening");
     }
-    Ok(())
-}
-
-async fn bind(address: std::net::SocketAddr) -> anyhow::Result<Tcp> {
-    let listener = Tcp::bind(address).await.with_context(|| {
-        format!("grpc.listen_addr {address}: cannot listen there; choose an address of this host and a free port (see who has it: ss -ltnp)")
-    })?;
-    tracing::info!(address = %listener.local_addr()?, "listening");
-    Ok(listener)
+    Ok(doors)
 }
 
 /// The signals that end the daemon.

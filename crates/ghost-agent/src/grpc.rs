@@ -4,6 +4,7 @@
 pub mod access;
 pub mod call;
 pub mod convert;
+pub mod doors;
 mod images;
 pub mod listen;
 pub mod quotas;

@@ -4,24 +4,20 @@
 use std::sync::Arc;
 
 use ghost_core::domain::{Arch, Catalog};
-use ghost_host::CatalogError;
+use ghost_host::{CatalogError, SystemClock};
 
 use crate::config::{Config, TcpListener};
-use crate::grpc::tls::{self, TlsError};
+use crate::grpc::tls::TlsError;
+use crate::identity::Identity;
 
 /// What was read.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Prepared {
     /// The templates that run on this host.
     pub catalog: Arc<Catalog>,
-    /// What is said on the TCP port, where it speaks TLS.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
-}
-
-impl std::fmt::Debug for Prepared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Prepared").field("catalog", &self.catalog).finish_non_exhaustive()
-    }
+    /// What proves the agent over TLS, unless it speaks none; with nothing in force yet if certificates
+    /// are awaited.
+    pub identity: Option<Arc<Identity>>,
 }
 
 /// Why what the configuration points to can't be used.
@@ -35,7 +31,8 @@ pub enum PrepareError {
     Tls(#[from] TlsError),
 }
 
-/// Reads the catalogue, the certificates and the key.
+/// Reads the catalogue, the certificates and the key. Certificates that are over, or not valid yet, are awaited
+/// where there is a control plane.
 ///
 /// # Errors
 /// The first that can't be used.
@@ -47,9 +44,22 @@ pub fn prepare(config: &Config) -> Result<Prepared, PrepareError> {
     if let Some(path) = &config.images.catalog {
         rows.extend(ghost_host::read_catalog(path)?);
     }
-    let tls = match &config.grpc.tcp {
-        TcpListener::Tls { files, .. } => Some(tls::server_config(files)?),
-        TcpListener::Plain { .. } | TcpListener::Off { .. } => None,
-    };
-    Ok(Prepared { catalog: Arc::new(Catalog::new(Arch::HOST, rows)), tls })
+    let catalog = Arc::new(Catalog::new(Arch::HOST, rows));
+    Ok(Prepared { catalog, identity: identity(config)?.map(Arc::new) })
+}
+
+fn identity(config: &Config) -> Result<Option<Identity>, TlsError> {
+    let clock = Arc::new(SystemClock::new());
+    match &config.grpc.tcp {
+        TcpListener::Tls { files, .. } => match Identity::load(files, clock.clone()) {
+            // The host was off for long, or its clock is not set yet: its VMs need the agent all the same,
+            // and the control plane, or the clock, can mend it.
+            Err(TlsError::Time { .. }) if config.agent.api_url.is_some() => {
+                Ok(Some(Identity::awaited(files, clock)))
+            }
+            loaded => loaded.map(Some),
+        },
+        TcpListener::Awaited { files, .. } => Ok(Some(Identity::awaited(files, clock))),
+        TcpListener::Plain { .. } | TcpListener::Off { .. } => Ok(None),
+    }
 }

@@ -106,6 +106,45 @@ fn without_tls_only_loopback_is_served() {
 }
 
 #[test]
+fn in_the_vpn_everything_speaks_tls() {
+    assert_eq!(
+        refusal_of("grpc:\n  listen_addr: tailscale:9090\n  tls_enabled: false\n"),
+        "FILE:3: grpc.tls_enabled: false is accepted on a loopback address only, and grpc.listen_addr is \
+         tailscale:9090; set it to true, or listen on 127.0.0.1:9090\n"
+    );
+    let plain = Host::with("grpc: {tls_enabled: false}").load(&[]).config.grpc.tcp;
+    assert_eq!(plain, TcpListener::Plain { address: "127.0.0.1:9090".parse().unwrap() });
+}
+
+#[test]
+fn the_port_in_the_vpn_is_one_and_nobody_elses() {
+    let allowed = "allowed: IP:PORT or [IPv6]:PORT, port 0 for any free one; tailscale:PORT; auto; default auto";
+    for port in ["", "0", "65536", "+9090", "http"] {
+        let text = format!("grpc:\n  listen_addr: \"tailscale:{port}\"\n  tls_enabled: false\n");
+        assert_eq!(
+            refusal_of(text),
+            format!(
+                "FILE:2: grpc.listen_addr: \"tailscale:{port}\" has no port from 1 to 65535 ({allowed})\n"
+            )
+        );
+    }
+    for (metrics, grpc) in [("0.0.0.0:9090", "auto"), ("100.64.0.7:9443", "tailscale:9443")] {
+        let host = Host::with("");
+        let folder = host.folder.path().display().to_string();
+        let text = format!(
+            "metrics:\n  listen_addr: {metrics}\ngrpc:\n  listen_addr: {grpc}\n  tls_cert: {folder}/agent.crt\n  \
+             tls_key: {folder}/agent.key\n  tls_ca: {folder}/ca.crt\n"
+        );
+        assert_eq!(
+            Host::with(text).refusal(&[]),
+            format!(
+                "FILE:2: metrics.listen_addr: gRPC on {grpc} and metrics on {metrics} want the same port; change one\n"
+            )
+        );
+    }
+}
+
+#[test]
 fn tls_files_that_were_named_must_exist() {
     let host = Host::with("");
     let folder = host.folder.path().display().to_string();

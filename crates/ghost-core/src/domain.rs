@@ -9,6 +9,7 @@ pub mod resources;
 pub mod sighting;
 pub mod validation;
 pub mod vm;
+pub mod vpn;
 
 pub use error::{AppError, ErrorCode, ErrorKind, FieldViolation};
 pub use guest_config::{Metadata, SshKey, UserData};
@@ -28,3 +29,4 @@ pub use sighting::{
 };
 pub use validation::Invalid;
 pub use vm::{VmRequest, VmShape, VmSpec};
+pub use vpn::{ApiReach, VpnFinding, VpnState, VpnStatus, is_in_vpn};

@@ -10,6 +10,7 @@ pub mod network;
 pub mod seeds;
 pub mod storage;
 pub mod vm_ledger;
+pub mod vpn;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ pub use network::{Lease, Network};
 pub use seeds::{SeedSpec, Seeds};
 pub use storage::{FoundVolumes, PoolSpace, Storage};
 pub use vm_ledger::VmLedger;
+pub use vpn::Vpn;
 
 use crate::domain::{AppError, BootMoment};
 

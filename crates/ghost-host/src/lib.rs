@@ -6,6 +6,7 @@
 //! * [`agent_state`]: the agent's id and a summary for people.
 //! * [`seed`]: cloud-init's NoCloud seed, an ISO 9660 image.
 //! * [`image_cache`]: base images, downloaded once and proven.
+//! * [`tailscale`]: the VPN's client, asked over its unix socket.
 //! * [`catalog`]: the owner's list of templates.
 //! * [`publisher`]: where the distributions publish their images, and how those are proven.
 
@@ -19,6 +20,7 @@ pub mod image_cache;
 pub mod ledger_dir;
 pub mod publisher;
 pub mod seed;
+pub mod tailscale;
 
 pub use agent_state::{AgentState, AgentStateFile};
 pub use catalog::{CatalogError, built_in_catalog, read_catalog};
@@ -28,3 +30,4 @@ pub use host_resources::ProcHost;
 pub use image_cache::{ImageCache, ImageError, Limits, OpenError, Pace, RedirectTrouble};
 pub use ledger_dir::{LedgerDir, LedgerError};
 pub use seed::NoCloudSeed;
+pub use tailscale::{Tailscale, TailscaleError};

@@ -1,7 +1,7 @@
 //! The published wire contract is exact, and only ever added to.
 //!
-//! `tests/agentpb.bin` is the encoded `FileDescriptorSet` of the published contract, without
-//! comments. It is written again, after an addition, by:
+//! `tests/agentpb.bin` and `tests/control_plane.bin` are the encoded `FileDescriptorSet`s of the published
+//! contracts, without comments. They are written again, after an addition, by:
 //! `GHOST_BLESS_CONTRACT=1 cargo test -p ghost-proto --test contract`
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -10,14 +10,14 @@ use std::path::PathBuf;
 
 use prost_types::{DescriptorProto, FileDescriptorProto, FileDescriptorSet};
 
-fn copy() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/agentpb.bin")
+fn copy(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
 }
 
 fn decode(bytes: &[u8]) -> FileDescriptorProto {
     let set: FileDescriptorSet = prost::Message::decode(bytes).expect("a descriptor set");
-    let mut files = set.file.into_iter();
-    let mut file = files.next().expect("one file");
+    // Imports come first.
+    let mut file = set.file.into_iter().next_back().expect("a file");
     file.source_code_info = None;
     file
 }
@@ -65,16 +65,26 @@ fn broken(published: &FileDescriptorProto, built: &FileDescriptorProto) -> Vec<S
     facts(published).iter().filter_map(gone).collect()
 }
 
-#[test]
-fn nothing_that_was_published_has_changed() {
-    let built = decode(ghost_proto::AGENT_DESCRIPTOR);
+fn nothing_has_changed(name: &str, built: &[u8]) {
+    let built = decode(built);
     if std::env::var_os("GHOST_BLESS_CONTRACT").is_some() {
         let set = FileDescriptorSet { file: vec![built.clone()] };
-        std::fs::write(copy(), prost::Message::encode_to_vec(&set)).expect("the copy is written");
+        std::fs::write(copy(name), prost::Message::encode_to_vec(&set))
+            .expect("the copy is written");
     }
-    let published = decode(&std::fs::read(copy()).expect("the checked-in copy"));
+    let published = decode(&std::fs::read(copy(name)).expect("the checked-in copy"));
     assert_eq!(broken(&published, &built), Vec::<String>::new());
     assert_eq!(facts(&published), facts(&built), "the contract was added to: bless the copy");
+}
+
+#[test]
+fn nothing_that_was_published_to_commanders_has_changed() {
+    nothing_has_changed("agentpb.bin", ghost_proto::AGENT_DESCRIPTOR);
+}
+
+#[test]
+fn nothing_that_was_published_to_control_planes_has_changed() {
+    nothing_has_changed("control_plane.bin", ghost_proto::CONTROL_PLANE_DESCRIPTOR);
 }
 
 /// The requirements' numbers, typed by hand: the copy itself can't be wrong unnoticed.

@@ -29,3 +29,4 @@ mod hung;
 mod libvirtd;
 mod stage;
 mod verbs;
+mod vpn;

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use crate::certs::{Certs, Identity};
+use crate::nets::Place;
 use crate::path_from;
 
 /// Longest run; longer than the agent's own limits.
@@ -20,6 +21,8 @@ const LIMIT: Duration = Duration::from_secs(300);
 #[derive(Debug, Clone)]
 pub struct Ctl {
     options: Vec<String>,
+    /// What goes before the program.
+    prefix: Vec<String>,
 }
 
 /// How a run ended.
@@ -59,13 +62,28 @@ impl Ctl {
             "--key".to_owned(),
             text(&who.key),
         ];
-        Ok(Self { options })
+        Ok(Self { options, prefix: Vec::new() })
     }
 
     /// Over the unix socket.
     #[must_use]
     pub fn over_socket(socket: &Path) -> Self {
-        Self { options: vec!["--socket".to_owned(), socket.display().to_string()] }
+        let options = vec!["--socket".to_owned(), socket.display().to_string()];
+        Self { options, prefix: Vec::new() }
+    }
+
+    /// Runs it somewhere else.
+    #[must_use]
+    pub fn at(mut self, place: &Place) -> Self {
+        self.prefix = place.prefix();
+        self
+    }
+
+    /// Expects that name in the agent's certificate, whatever its address.
+    #[must_use]
+    pub fn expecting(mut self, name: &str) -> Self {
+        self.options.extend(["--server-name".to_owned(), name.to_owned()]);
+        self
     }
 
     /// Runs a command line to its end.
@@ -76,7 +94,15 @@ impl Ctl {
         &self,
         args: impl IntoIterator<Item = impl AsRef<OsStr>>,
     ) -> anyhow::Result<Ended> {
-        let mut command = Command::new(path_from("GHOST_E2E_AGENTCTL")?);
+        let program = path_from("GHOST_E2E_AGENTCTL")?;
+        let mut command = match self.prefix.split_first() {
+            None => Command::new(program),
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
+            }
+        };
         command.args(&self.options).args(args).stdin(Stdio::null()).kill_on_drop(true);
         let output = tokio::time::timeout(LIMIT, command.output())
             .await

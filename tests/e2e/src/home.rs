@@ -22,6 +22,7 @@ use crate::image::Image;
 use crate::lab::Lab;
 use crate::leaks::{Files, Inventory};
 use crate::libvirt::Libvirt;
+use crate::nets::Place;
 use crate::path_from;
 
 /// A home for agents: state, certificates, catalogue. Outlives each of them.
@@ -33,6 +34,8 @@ pub struct Home {
     /// Settings as in the environment: `GRPC__LISTEN_ADDR` and its value.
     pub settings: BTreeMap<&'static str, String>,
     user: User,
+    /// Where the agents are, if not on the host itself.
+    place: Option<Place>,
     libvirt: Libvirt,
     lab: Option<Lab>,
     before: Inventory,
@@ -88,7 +91,7 @@ impl Home {
         let files = files(&settings);
         let before = Inventory::take(&libvirt, &files).await?;
         let (user, vms) = (User::Ours, AtTheEnd::Leaked);
-        Ok(Self { folder, certs, settings, user, libvirt, lab, before, vms })
+        Ok(Self { folder, certs, settings, user, place: None, libvirt, lab, before, vms })
     }
 
     /// Where everything is.
@@ -107,6 +110,13 @@ impl Home {
     #[must_use]
     pub fn with(mut self, key: &'static str, value: impl Into<String>) -> Self {
         self.settings.insert(key, value.into());
+        self
+    }
+
+    /// Runs the agents somewhere else in the network.
+    #[must_use]
+    pub fn at(mut self, place: &Place) -> Self {
+        self.place = Some(place.clone());
         self
     }
 
@@ -193,7 +203,7 @@ impl Home {
         let config = self.path().join("agent.yaml");
         std::fs::write(&config, "")?;
         let mut command = match self.user {
-            User::Ours => Command::new(path_from("GHOST_E2E_AGENT")?),
+            User::Ours => self.program(path_from("GHOST_E2E_AGENT")?),
             User::Nobody => {
                 let mut command = Command::new(self.path().join("ghost-agent"));
                 command.uid(NOBODY).gid(NOBODY);
@@ -209,6 +219,19 @@ impl Home {
             .stderr(Stdio::piped())
             .kill_on_drop(true);
         Ok(command)
+    }
+
+    /// A program where the agents are.
+    fn program(&self, program: PathBuf) -> Command {
+        let prefix = self.place.as_ref().map(Place::prefix).unwrap_or_default();
+        match prefix.split_first() {
+            None => Command::new(program),
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
+            }
+        }
     }
 
     /// Starts an agent and waits until it is ready.

@@ -1,6 +1,6 @@
 //! The harness of the end-to-end tests: a real agent ([`agent`]) in its [`home`], its command line
 //! ([`ctl`]), its API ([`client`]), a guest's console ([`console`]), a libvirtd that may be harmed
-//! ([`lab`]), an agent that dies or holds where it is told to ([`failpoint`]), and what agents left
+//! ([`lab`]), networks around the host ([`nets`]) and a VPN ([`tailscaled`]), an agent that dies or holds where it is told to ([`failpoint`]), and what agents left
 //! behind ([`leaks`]).
 //!
 //! `./dev test` builds the binaries and the guest and says where they are:
@@ -19,9 +19,11 @@ pub mod image;
 pub mod lab;
 pub mod leaks;
 pub mod libvirt;
+pub mod nets;
 mod processes;
 pub mod publisher;
 mod root;
+pub mod tailscaled;
 pub mod wait;
 
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! `certs init` and `certs show`: what they write is what the design promises.
+//! `certs init`, `certs show` and `certs status`: what they write is what the design promises.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
@@ -142,4 +142,63 @@ fn show_reads_back_what_init_wrote() {
     let run = agentctl(&["certs", "show", key.to_str().unwrap()]);
     assert_eq!(run.code, 2);
     assert!(run.stderr.contains("no certificate"), "{run:?}");
+}
+
+fn status(dir: &Path, more: &[&str]) -> crate::run::Outcome {
+    agentctl(&[&["certs", "status", dir.to_str().unwrap(), "-o", "json"], more].concat())
+}
+
+#[test]
+fn status_says_how_long_the_agent_will_be_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    init(folder.path(), &["--agent-name", "pc-7"]);
+    let run = status(folder.path(), &[]);
+    let json = run.json();
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
+    assert_eq!(json["agent"]["names"][0], "spiffe://ghost/agent/pc-7");
+    let left = json["remaining_seconds"].as_i64().unwrap();
+    assert!((365 * 86_400 - 120..=365 * 86_400).contains(&left), "{left}");
+    assert_eq!(json["key"], "belongs");
+    let table = agentctl(&["certs", "status", folder.path().to_str().unwrap()]);
+    let told = ["365 d 0 h left", "364 d 23 h left"].iter().any(|left| table.stdout.contains(left));
+    assert!(told, "{table:?}");
+}
+
+#[test]
+fn less_than_a_week_is_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    init(folder.path(), &["--days", "6"]);
+    let run = status(folder.path(), &[]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(
+        run.stderr.contains("warning: ") && run.stderr.contains("agent.crt expires in "),
+        "{run:?}"
+    );
+}
+
+#[test]
+fn what_does_not_belong_together_is_a_problem() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    init(one.path(), &[]);
+    init(other.path(), &[]);
+    std::fs::copy(other.path().join("agent.key"), one.path().join("agent.key")).unwrap();
+    let run = status(one.path(), &[]);
+    assert_eq!((run.code, &run.json()["key"]), (1, &"belongs_to_another".into()), "{run:?}");
+    std::fs::copy(other.path().join("agent.crt"), one.path().join("agent.crt")).unwrap();
+    let run = status(one.path(), &[]);
+    assert_eq!((run.code, &run.json()["key"]), (1, &"belongs".into()), "{run:?}");
+    assert!(run.stderr.contains("is not signed for an agent by ca.crt"), "{run:?}");
+}
+
+#[test]
+fn a_folder_without_an_agents_certificate_is_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = status(folder.path(), &[]);
+    assert_eq!(run.code, 3, "{run:?}");
+    assert!(run.stderr.contains("agent.crt does not exist"), "{run:?}");
+    init(folder.path(), &[]);
+    std::fs::write(folder.path().join("agent.crt"), "garbage").unwrap();
+    let run = status(folder.path(), &[]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains("there is no certificate in it"), "{run:?}");
 }

@@ -226,3 +226,46 @@ fn files_that_are_missing_wrong_or_do_not_match_are_named() {
         assert!(run.stderr.contains(words), "{words} in {run:?}");
     }
 }
+
+/// `certs status` of the folder, for the agent at that address.
+fn status(addr: &str, certs: &Certs) -> Outcome {
+    let dir = certs.path("");
+    agentctl(&["certs", "status", dir.to_str().unwrap(), "--addr", addr, "-o", "json"])
+}
+
+#[test]
+fn status_says_whether_the_running_agent_shows_the_files_certificate() {
+    let certs = Certs::new();
+    let (_agent, addr) = agent(&certs, "agent", &certs.path("ca.crt"));
+    let run = status(&addr, &certs);
+    assert_eq!((run.code, &run.json()["running"]["same_as_file"]), (0, &true.into()), "{run:?}");
+    certs.sign("agent", |_| {});
+    let run = status(&addr, &certs);
+    assert_eq!((run.code, &run.json()["running"]["same_as_file"]), (0, &false.into()), "{run:?}");
+    assert!(run.stderr.contains("shows another certificate"), "{run:?}");
+}
+
+#[test]
+fn status_shows_certificates_that_are_over_and_fails() {
+    let certs = Certs::new();
+    certs.sign("old", in_the_past);
+    let (_agent, addr) = agent(&certs, "old", &certs.path("ca.crt"));
+    let run = status(&addr, &certs);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains("to 2021-01-31T00:00:00Z only"), "{run:?}");
+    certs.sign("agent", in_the_past);
+    let run = status(&addr, &certs);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains("agent.crt expired on 2021-01-31"), "{run:?}");
+    certs.sign("agent", in_the_future);
+    let run = status(&addr, &certs);
+    assert!(run.code == 1 && run.stderr.contains("is not valid before 2100"), "{run:?}");
+}
+
+#[test]
+fn status_of_an_agent_that_is_not_there_is_a_failure_of_its_own() {
+    let certs = Certs::new();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let run = status(&free.to_string(), &certs);
+    assert_eq!(run.code, 7, "{run:?}");
+}

@@ -2,10 +2,12 @@
 //! loopback, and an order to listen that cannot be carried out is an error, not a silence.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use super::model::ClientName;
+use ghost_core::domain::is_in_vpn;
+
+use super::model::{ClientName, ListenAddr};
 use super::problem::{Origin, Problem};
 use super::reader::Reader;
 use super::table::{GrpcKeys, Metrics};
@@ -26,10 +28,19 @@ pub struct Grpc {
 pub enum TcpListener {
     /// TLS 1.3 with client certificates.
     Tls {
-        /// Where to listen; port 0 means any free one.
-        address: SocketAddr,
+        /// Where to listen.
+        address: ListenAddr,
         /// The files, which existed when the configuration was read.
         files: TlsFiles,
+    },
+    /// As [`Self::Tls`], as soon as the files are there: the control plane is to give them.
+    Awaited {
+        /// Where to listen then.
+        address: ListenAddr,
+        /// The files, of which at least one was absent when the configuration was read.
+        files: TlsFiles,
+        /// What is awaited, in one line.
+        reason: String,
     },
     /// Without TLS.
     Plain {
@@ -54,12 +65,20 @@ pub struct TlsFiles {
     pub ca: PathBuf,
 }
 
+/// Whether the control plane will give certificates that are not there yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Enrolment {
+    ToCome,
+    Never,
+}
+
 /// Looks whether there is a file at a path.
 pub(super) type Look<'a> = &'a dyn Fn(&Path) -> io::Result<()>;
 
 /// Holds the section's keys against each other and against the files that they name.
 pub(super) fn resolve(
     keys: GrpcKeys,
+    enrols: Enrolment,
     reader: &mut Reader<'_>,
     notes: &mut Vec<String>,
     look: Look<'_>,
@@ -75,11 +94,12 @@ pub(super) fn resolve(
     } = keys;
     let files = TlsFiles { cert: tls_cert, key: tls_key, ca: tls_ca };
     let tcp = match tls_enabled {
-        true => with_tls(listen_addr, files, reader, look),
+        true => with_tls(listen_addr, files, enrols, reader, look),
         false => without_tls(listen_addr, reader),
     }?;
     match &tcp {
         TcpListener::Tls { .. } => {}
+        TcpListener::Awaited { reason, .. } => notes.push(reason.clone()),
         TcpListener::Plain { address } => notes.push(format!(
             "grpc.tls_enabled is false: every user and program of this host may \
              command the agent at {address}"
@@ -95,9 +115,14 @@ pub(super) fn resolve(
     Some(Grpc { tcp, unix_socket, allowed_clients })
 }
 
-fn without_tls(address: SocketAddr, reader: &mut Reader<'_>) -> Option<TcpListener> {
-    if address.ip().is_loopback() {
-        return Some(TcpListener::Plain { address });
+fn without_tls(address: ListenAddr, reader: &mut Reader<'_>) -> Option<TcpListener> {
+    match address {
+        ListenAddr::Fixed(address) if address.ip().is_loopback() => {
+            return Some(TcpListener::Plain { address });
+        }
+        // Never in the VPN.
+        ListenAddr::Auto => return Some(TcpListener::Plain { address: ListenAddr::LOOPBACK }),
+        ListenAddr::Fixed(_) | ListenAddr::Tailscale { .. } => {}
     }
     let text = format!(
         "false is accepted on a loopback address only, and grpc.listen_addr is {address}; \
@@ -110,8 +135,9 @@ fn without_tls(address: SocketAddr, reader: &mut Reader<'_>) -> Option<TcpListen
 }
 
 fn with_tls(
-    address: SocketAddr,
+    address: ListenAddr,
     files: TlsFiles,
+    enrols: Enrolment,
     reader: &mut Reader<'_>,
     look: Look<'_>,
 ) -> Option<TcpListener> {
@@ -123,8 +149,18 @@ fn with_tls(
     if missing.is_empty() {
         return Some(TcpListener::Tls { address, files });
     }
-    let all_absent = missing.len() == named.len()
-        && missing.iter().all(|(_, _, error)| error.kind() == io::ErrorKind::NotFound);
+    let absent = missing.iter().all(|(_, _, error)| error.kind() == io::ErrorKind::NotFound);
+    if absent && enrols == Enrolment::ToCome {
+        let names: Vec<String> =
+            missing.iter().map(|(_, path, _)| path.display().to_string()).collect();
+        let reason = format!(
+            "the agent listens on TCP as soon as there are certificates, from the control plane or by hand; \
+             missing: {}",
+            names.join(", ")
+        );
+        return Some(TcpListener::Awaited { address, files, reason });
+    }
+    let all_absent = absent && missing.len() == named.len();
     let asked_for = ["listen_addr", "tls_enabled", "tls_cert", "tls_key", "tls_ca"]
         .into_iter()
         .any(|key| reader.origin("grpc", key) != Origin::Default);
@@ -164,13 +200,16 @@ fn folder(path: &Path) -> &Path {
 /// Whether gRPC and HTTP would fight for one port.
 pub(super) fn check_ports(grpc: &Grpc, metrics: &Metrics, reader: &mut Reader<'_>) {
     let address = match &grpc.tcp {
-        TcpListener::Tls { address, .. } | TcpListener::Plain { address } => *address,
+        TcpListener::Tls { address, .. } | TcpListener::Awaited { address, .. } => *address,
+        TcpListener::Plain { address } => ListenAddr::Fixed(*address),
         TcpListener::Off { .. } => return,
     };
     let other = metrics.listen_addr;
-    let same_ip = address.ip() == other.ip()
-        || (address.is_ipv4() == other.is_ipv4()
-            && (address.ip().is_unspecified() || other.ip().is_unspecified()));
+    let same_ip = match address {
+        ListenAddr::Fixed(address) => overlap(address.ip(), other.ip()),
+        ListenAddr::Tailscale { .. } => is_in_vpn(other.ip()) || other.ip().is_unspecified(),
+        ListenAddr::Auto => is_in_vpn(other.ip()) || overlap(ListenAddr::LOOPBACK.ip(), other.ip()),
+    };
     if same_ip && address.port() == other.port() && address.port() != 0 {
         // A default is nobody's mistake: the problem belongs to the key that somebody set.
         let (origin, key) = [("metrics", "metrics.listen_addr"), ("grpc", "grpc.listen_addr")]
@@ -182,4 +221,9 @@ pub(super) fn check_ports(grpc: &Grpc, metrics: &Metrics, reader: &mut Reader<'_
             format!("gRPC on {address} and metrics on {other} want the same port; change one");
         reader.problems.push(Problem::of_key(origin, key, text));
     }
+}
+
+fn overlap(one: IpAddr, other: IpAddr) -> bool {
+    one == other
+        || (one.is_ipv4() == other.is_ipv4() && (one.is_unspecified() || other.is_unspecified()))
 }

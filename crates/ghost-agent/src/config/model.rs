@@ -1,6 +1,7 @@
 //! The types of single values. Each is made by one rule, so a value that exists is allowed.
 
 use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
 
 /// The name of a pool or a network in libvirt: 1 to 255 characters without `/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +52,49 @@ impl fmt::Display for ClientName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Uri(name) | Self::Dns(name) => f.write_str(name),
+        }
+    }
+}
+
+/// The gRPC port where no other was given (requirements, `grpc.listen_addr`).
+const DEFAULT_PORT: u16 = 9090;
+
+/// Where to listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenAddr {
+    /// There; port 0 means any free one.
+    Fixed(SocketAddr),
+    /// At this host's address in the VPN, whatever it is, and nowhere else.
+    Tailscale {
+        /// The port, never 0.
+        port: u16,
+    },
+    /// At this host's address in the VPN while it has one, else on loopback; port 9090.
+    Auto,
+}
+
+impl ListenAddr {
+    /// The loopback address of [`Self::Auto`].
+    pub const LOOPBACK: SocketAddr =
+        SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), DEFAULT_PORT);
+
+    /// The port, 0 for any.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        match self {
+            Self::Fixed(address) => address.port(),
+            Self::Tailscale { port } => *port,
+            Self::Auto => DEFAULT_PORT,
+        }
+    }
+}
+
+impl fmt::Display for ListenAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(address) => address.fmt(f),
+            Self::Tailscale { port } => write!(f, "tailscale:{port}"),
+            Self::Auto => f.write_str("auto"),
         }
     }
 }

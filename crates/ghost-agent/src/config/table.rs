@@ -7,17 +7,17 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ghost_core::domain::{Bytes, Overcommit, ReservationRule, Reserve};
+use ghost_core::domain::{ApiReach, Bytes, Overcommit, ReservationRule, Reserve};
 use url::Url;
 
 use super::model::{
-    Acceleration, ClientName, LibvirtUri, LogFormat, LogLevel, LogOutput, ObjectName,
+    Acceleration, ClientName, LibvirtUri, ListenAddr, LogFormat, LogLevel, LogOutput, ObjectName,
 };
 use super::reader::Reader;
 use super::rules::{
-    Rule, Shape, api_url, choice, clients, duration, host_label, http_path, libvirt_uri, mirrors,
-    object_name, optional, or_off, path, ratio, reserve, socket_address, socket_path, switch,
-    whole,
+    Rule, Shape, api_url, choice, clients, duration, host_label, http_path, libvirt_uri,
+    listen_address, mirrors, object_name, optional, or_off, path, ratio, reserve, socket_address,
+    socket_path, switch, whole,
 };
 
 /// The value of a key that nobody set.
@@ -250,8 +250,10 @@ settings! {
 
     /// Who may command, and where.
     pub(super) grpc: GrpcKeys {
-        /// Address of the listener for the control plane and for remote operators.
-        listen_addr: SocketAddr = Text("127.0.0.1:9090"), socket_address();
+        /// Address of the listener for the control plane and for remote operators. `tailscale:PORT` is
+        /// this host's address in the VPN, whatever it is: the agent waits for it, follows it and listens
+        /// nowhere else. `auto` is that with port 9090 while there is one, and else 127.0.0.1:9090.
+        listen_addr: ListenAddr = Text("auto"), listen_address();
         /// TLS 1.3 with client certificates on that listener. `false` is accepted on a loopback
         /// address only.
         tls_enabled: bool = Text("true"), switch();
@@ -313,6 +315,14 @@ settings! {
         /// Path of the metrics.
         path: String = Text("/metrics"), http_path();
     }
+
+    /// The VPN: Tailscale's client, with Headscale or Tailscale behind it.
+    pub vpn: Vpn {
+        /// Socket of tailscaled, which is asked what the VPN is like. It need not exist.
+        socket: PathBuf = Text("/var/run/tailscale/tailscaled.sock"), socket_path();
+        /// Talk to the Ghost API only where it has an address in the VPN (or on this host).
+        required_for_api: bool = Text("true"), switch();
+    }
 }
 
 fn hours(range: RangeInclusive<u64>) -> RangeInclusive<Duration> {
@@ -321,6 +331,17 @@ fn hours(range: RangeInclusive<u64>) -> RangeInclusive<Duration> {
 
 fn seconds(range: RangeInclusive<u64>) -> RangeInclusive<Duration> {
     Duration::from_secs(*range.start())..=Duration::from_secs(*range.end())
+}
+
+impl Vpn {
+    /// Where the Ghost API may be.
+    #[must_use]
+    pub const fn api_reach(&self) -> ApiReach {
+        match self.required_for_api {
+            true => ApiReach::VpnOnly,
+            false => ApiReach::Anywhere,
+        }
+    }
 }
 
 impl Resources {

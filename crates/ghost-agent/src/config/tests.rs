@@ -58,14 +58,14 @@ fn on_a_host_without_certificates_an_empty_file_serves_the_unix_socket_only() {
 }
 
 #[test]
-fn with_certificates_an_empty_file_serves_tls_on_loopback() {
+fn with_certificates_an_empty_file_serves_tls_in_the_vpn_or_on_loopback() {
     let loaded = load_text("", &everything_is_there).unwrap();
     let files = TlsFiles {
         cert: "/etc/ghost/certs/agent.crt".into(),
         key: "/etc/ghost/certs/agent.key".into(),
         ca: "/etc/ghost/certs/ca.crt".into(),
     };
-    let address = "127.0.0.1:9090".parse().unwrap();
+    let address = ListenAddr::Auto;
     assert_eq!(loaded.config.grpc.tcp, TcpListener::Tls { address, files });
     assert_eq!(loaded.notes, [""; 0]);
     assert_eq!(loaded.config.agent.name, "johns-laptop");
@@ -79,6 +79,30 @@ fn whoever_asks_for_tcp_without_certificates_is_told_so() {
     let expected = "grpc.tls_ca: /etc/ghost/certs/ca.crt: does not exist; \
                     make it with: agentctl certs init /etc/ghost/certs";
     assert!(errors.to_string().contains(expected), "{errors}");
+}
+
+#[test]
+fn an_agent_with_a_control_plane_awaits_what_it_will_be_given() {
+    let only_ca = |path: &Path| match path.ends_with("ca.crt") {
+        true => Ok(()),
+        false => nothing_is_there(path),
+    };
+    let env = [
+        ("GHOST_AGENT__API_URL", "https://api.ghost.internal"),
+        ("GHOST_GRPC__LISTEN_ADDR", "tailscale:9443"),
+        ("GHOST_GRPC__UNIX_SOCKET", ""),
+    ];
+    for look in [&nothing_is_there as Look<'_>, &only_ca] {
+        let grpc = load_env(&env, look).unwrap().config.grpc;
+        let TcpListener::Awaited { address, reason, .. } = grpc.tcp else {
+            panic!("{:?}", grpc.tcp)
+        };
+        assert_eq!(address, ListenAddr::Tailscale { port: 9443 });
+        assert!(reason.contains("missing: /etc/ghost/certs/agent.crt, "), "{reason}");
+    }
+    let locked = |_: &Path| Err(std::io::ErrorKind::PermissionDenied.into());
+    let errors = load_env(&env, &locked).unwrap_err();
+    assert_eq!(errors.problems().len(), 3, "what may not be looked at is not awaited: {errors}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tonic::{Request, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -22,6 +23,8 @@ pub enum Caller {
         peer: SocketAddr,
         /// URI and DNS names.
         names: Arc<[ClientName]>,
+        /// The last second in which the certificate is valid.
+        until: Timestamp,
     },
     /// The unix socket: what the kernel says of the process at the other end.
     Local {
@@ -48,6 +51,15 @@ impl Caller {
         }
     }
 
+    /// Until when it is who it is; without an end for those whom the kernel names.
+    #[must_use]
+    pub fn proven_until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Certificate { until, .. } => Some(*until),
+            Self::Local { .. } | Self::Loopback { .. } => None,
+        }
+    }
+
     fn is_on_this_host(&self) -> bool {
         match self {
             Self::Certificate { peer, .. } => peer.ip().is_loopback(),
@@ -59,7 +71,7 @@ impl Caller {
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Certificate { peer, names } => write!(f, "{} at {peer}", listed(names)),
+            Self::Certificate { peer, names, .. } => write!(f, "{} at {peer}", listed(names)),
             Self::Local { uid, pid: Some(pid) } => write!(f, "uid {uid}, pid {pid}"),
             Self::Local { uid, pid: None } => write!(f, "uid {uid}"),
             Self::Loopback { peer } => write!(f, "unauthenticated at {peer}"),
@@ -95,11 +107,13 @@ impl Access {
         names.iter().any(|name| self.allowed.contains(name))
     }
 
-    fn decide(&self, caller: Option<&Caller>) -> Result<(), Status> {
+    fn decide(&self, caller: Option<&Caller>, now: Timestamp) -> Result<(), Status> {
         match caller {
             Some(Caller::Local { .. } | Caller::Loopback { .. }) => Ok(()),
+            // The connection was made while it was valid.
+            Some(Caller::Certificate { until, .. }) if *until < now => Err(expired(*until)),
             Some(Caller::Certificate { names, .. }) if self.permits(names) => Ok(()),
-            Some(Caller::Certificate { names, peer }) => {
+            Some(Caller::Certificate { names, peer, .. }) => {
                 let names = listed(names);
                 if let Some(left_out) = self.refusals.turn() {
                     tracing::warn!(names, %peer, left_out, "refused a client whose certificate names nobody in grpc.allowed_clients");
@@ -113,6 +127,12 @@ impl Access {
     }
 }
 
+fn expired(at: Timestamp) -> Status {
+    let details = ErrorDetails::with_error_info("UNAUTHENTICATED", DOMAIN, HashMap::new());
+    let message = format!("the client's certificate expired at {at}; connect again with a new one");
+    Status::with_error_details(tonic::Code::Unauthenticated, message, details)
+}
+
 fn denied(message: String) -> Status {
     let details = ErrorDetails::with_error_info("PERMISSION_DENIED", DOMAIN, HashMap::new());
     Status::with_error_details(tonic::Code::PermissionDenied, message, details)
@@ -120,7 +140,7 @@ fn denied(message: String) -> Status {
 
 impl tonic::service::Interceptor for Access {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        self.decide(request.extensions().get::<Caller>()).map(|()| request)
+        self.decide(request.extensions().get::<Caller>(), Timestamp::now()).map(|()| request)
     }
 }
 
@@ -150,13 +170,17 @@ mod tests {
     }
 
     fn certificate(names: impl Into<Arc<[ClientName]>>) -> Caller {
-        Caller::Certificate { peer: ([100, 64, 0, 1], 4000).into(), names: names.into() }
+        let (peer, until) = (([100, 64, 0, 1], 4000).into(), NOW);
+        Caller::Certificate { peer, names: names.into(), until }
     }
+
+    /// The last second in which the callers' certificates are valid.
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
     #[test]
     fn only_an_exact_name_of_the_list_may_command() {
         let access = Access::new([uri(OPERATOR)]);
-        let may = |names: Vec<ClientName>| access.decide(Some(&certificate(names))).is_ok();
+        let may = |names: Vec<ClientName>| access.decide(Some(&certificate(names)), NOW).is_ok();
         assert!(may(vec![uri(OPERATOR)]));
         assert!(may(vec![dns("other"), uri(OPERATOR)]));
         for wrong in
@@ -165,7 +189,7 @@ mod tests {
             assert!(!may(vec![uri(wrong)]), "{wrong}");
         }
         assert!(!may(vec![]));
-        assert!(access.decide(None).is_err());
+        assert!(access.decide(None, NOW).is_err());
     }
 
     #[test]
@@ -178,7 +202,18 @@ mod tests {
 
     #[test]
     fn an_empty_list_permits_no_certificate() {
-        assert!(Access::new([]).decide(Some(&certificate([uri("")]))).is_err());
+        assert!(Access::new([]).decide(Some(&certificate([uri("")])), NOW).is_err());
+    }
+
+    #[test]
+    fn whose_certificate_has_expired_is_refused_on_a_connection_from_before() {
+        let access = Access::new([uri(OPERATOR)]);
+        let later = NOW + jiff::SignedDuration::from_secs(1);
+        let refused = access.decide(Some(&certificate([uri(OPERATOR)])), later).unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::Unauthenticated);
+        assert!(refused.message().contains("expired at 1970-01-01T00:00:00Z"), "{refused}");
+        let local = Caller::Local { uid: 0, pid: None };
+        assert!(access.decide(Some(&local), later).is_ok());
     }
 
     #[test]

@@ -17,6 +17,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ghost_core::domain::is_in_vpn;
+use jiff::Timestamp;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
@@ -26,6 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use super::access::{Access, Caller};
 use super::san;
+use crate::identity::Identity;
 use connection::Io;
 use handshakes::{Handshake, Handshakes};
 use places::Places;
@@ -41,8 +44,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What is said to callers on a TCP port.
 #[derive(Clone)]
 pub enum Security {
-    /// Mutual TLS.
-    Tls(Arc<rustls::ServerConfig>),
+    /// Mutual TLS, with what is in force when a connection comes.
+    Tls(Arc<Identity>),
     /// Nothing; for loopback only.
     Plain,
 }
@@ -53,6 +56,25 @@ impl std::fmt::Debug for Security {
             Self::Tls(_) => "Tls",
             Self::Plain => "Plain",
         })
+    }
+}
+
+/// Who may knock at a TCP port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Callers {
+    /// Anyone.
+    All,
+    /// Who has an address in the VPN. To listen at the VPN's address does not suffice: Linux takes what
+    /// is sent to it on every interface, and whoever is in the owner's LAN can route it there.
+    OfTheVpn,
+}
+
+impl Callers {
+    fn include(self, peer: SocketAddr) -> bool {
+        match self {
+            Self::All => true,
+            Self::OfTheVpn => is_in_vpn(peer.ip()),
+        }
     }
 }
 
@@ -79,17 +101,31 @@ impl Listeners {
         (Self { hall, tasks, closing }, ReceiverStream::new(stream))
     }
 
-    /// Opens a TCP door.
-    pub fn tcp(&self, listener: TcpListener, security: Security) {
+    /// Opens a TCP door. It accepts until the daemon closes, or the token is cancelled; whoever is in
+    /// by then stays.
+    pub fn tcp(
+        &self,
+        listener: TcpListener,
+        security: Security,
+        callers: Callers,
+    ) -> CancellationToken {
         let (hall, closing) = (Arc::clone(&self.hall), self.closing.clone());
         let (tasks, handshakes) = (self.tasks.clone(), Arc::<Handshakes>::default());
+        let door = closing.child_token();
+        let open = door.clone();
         self.tasks.spawn(async move {
-            while let Some((stream, peer)) = hall.accept(&closing, || listener.accept()).await {
+            while let Some((stream, peer)) = hall.accept(&open, || listener.accept()).await {
+                if !callers.include(peer) {
+                    hall.admit(Err(Refusal::Outsider { peer })).await;
+                    continue;
+                }
                 match &security {
                     Security::Plain => hall.admit(plain(stream, peer)).await,
-                    Security::Tls(config) => {
+                    Security::Tls(identity) => {
+                        let Some(current) = identity.current() else { continue };
                         let handshake = handshakes.begin(peer.ip());
-                        let proving = prove(handshake, stream, peer, Arc::clone(config));
+                        let config = Arc::clone(&current.server);
+                        let proving = prove(handshake, stream, peer, config);
                         let (hall, closing) = (Arc::clone(&hall), closing.clone());
                         tasks.spawn(closing.run_until_cancelled_owned(async move {
                             hall.admit(proving.await).await;
@@ -98,6 +134,7 @@ impl Listeners {
                 }
             }
         });
+        door
     }
 
     /// Opens the unix socket.
@@ -124,6 +161,8 @@ type Proven = Result<(Box<dyn Io>, Caller), Refusal>;
 enum Refusal {
     #[error("{peer}: {source}")]
     Handshake { peer: SocketAddr, source: io::Error },
+    #[error("{peer} is not in the VPN, and this port is for the VPN only; connect through it")]
+    Outsider { peer: SocketAddr },
     #[error("cannot tell who is at the unix socket: {source}")]
     Unknown { source: io::Error },
     #[error("{caller}: {source}")]
@@ -198,6 +237,9 @@ async fn prove(
         .map_err(|_| slow("the TLS handshake took too long"))?
         .map_err(refused)?;
     let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-    let names = leaf.map(|der| san::names(der)).unwrap_or_default().into();
-    Ok((Box::new(stream), Caller::Certificate { peer, names }))
+    let leaf = leaf.map(|der| san::leaf(der)).transpose();
+    let leaf = leaf.map_err(|error| refused(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+    let (names, until) =
+        leaf.map_or_else(|| (Vec::new(), Timestamp::now()), |leaf| (leaf.names, leaf.not_after));
+    Ok((Box::new(stream), Caller::Certificate { peer, names: names.into(), until }))
 }

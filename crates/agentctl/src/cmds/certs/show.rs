@@ -21,15 +21,16 @@ pub(crate) struct Show {
     file: PathBuf,
 }
 
+/// What one certificate says.
 #[derive(Debug, Serialize)]
-struct Shown {
-    subject: String,
+pub(super) struct Shown {
+    pub(super) subject: String,
     issuer: String,
-    names: Vec<String>,
+    pub(super) names: Vec<String>,
     ca: bool,
-    not_before: String,
-    not_after: String,
-    valid_now: bool,
+    pub(super) not_before: String,
+    pub(super) not_after: String,
+    pub(super) valid_now: bool,
 }
 
 /// Prints each certificate of the file.
@@ -58,7 +59,8 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
         .map_err(|error| error.to_string())
 }
 
-fn shown(der: &[u8]) -> Result<Shown, String> {
+/// Reads one certificate, DER.
+pub(super) fn shown(der: &[u8]) -> Result<Shown, String> {
     let (_, certificate) = X509Certificate::from_der(der).map_err(|error| error.to_string())?;
     let validity = certificate.validity();
     Ok(Shown {

@@ -6,23 +6,44 @@ use std::net::SocketAddr;
 use url::{Host, Url};
 
 use super::{Raw, Rule, Scalar, Shape, Style, quoted};
-use crate::config::model::{ClientName, LibvirtUri};
+use crate::config::model::{ClientName, LibvirtUri, ListenAddr};
 
 /// An IP address and a port.
 pub(in crate::config) fn socket_address() -> Rule<SocketAddr> {
-    Rule::text("IP:PORT or [IPv6]:PORT, port 0 for any free one", |text| {
-        text.parse().map_err(|_| {
-            if let Some(port) = text.strip_prefix(':') {
-                return format!("{} has no address; write 0.0.0.0:{port} for all", quoted(text));
-            }
-            if let Some(port) = text.strip_prefix("localhost:") {
-                return format!(
-                    "{} is a name, not an IP address; write 127.0.0.1:{port}",
-                    quoted(text)
-                );
-            }
-            format!("{} is not an IP address with a port", quoted(text))
-        })
+    Rule::text("IP:PORT or [IPv6]:PORT, port 0 for any free one", socket)
+}
+
+fn socket(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        if let Some(port) = text.strip_prefix(':') {
+            return format!("{} has no address; write 0.0.0.0:{port} for all", quoted(text));
+        }
+        if let Some(port) = text.strip_prefix("localhost:") {
+            return format!(
+                "{} is a name, not an IP address; write 127.0.0.1:{port}",
+                quoted(text)
+            );
+        }
+        format!("{} is not an IP address with a port", quoted(text))
+    })
+}
+
+/// An address, or this host's in the VPN.
+pub(in crate::config) fn listen_address() -> Rule<ListenAddr> {
+    const WORDS: &str = "IP:PORT or [IPv6]:PORT, port 0 for any free one; tailscale:PORT; auto";
+    Rule::text(WORDS, |text| {
+        if text == "auto" {
+            return Ok(ListenAddr::Auto);
+        }
+        let Some(port) = text.strip_prefix("tailscale:") else {
+            return socket(text).map(ListenAddr::Fixed);
+        };
+        let digits = port.bytes().all(|b| b.is_ascii_digit());
+        match port.parse() {
+            // A port that changes with each address would be of use to nobody.
+            Ok(port @ 1..) if digits => Ok(ListenAddr::Tailscale { port }),
+            Ok(_) | Err(_) => Err(format!("{} has no port from 1 to 65535", quoted(text))),
+        }
     })
 }
 

@@ -67,7 +67,8 @@ mod tests {
 
     fn certificate(uri: &str) -> Caller {
         let names = [ClientName::Uri(uri.to_owned())].into();
-        Caller::Certificate { peer: ([100, 64, 0, 1], 4000).into(), names }
+        let until = jiff::Timestamp::MAX;
+        Caller::Certificate { peer: ([100, 64, 0, 1], 4000).into(), names, until }
     }
 
     fn fill(places: &Places, caller: &Caller) -> Vec<OwnedSemaphorePermit> {

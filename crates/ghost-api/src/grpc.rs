@@ -1,0 +1,12 @@
+//! The doors: agents over TCP and TLS 1.3, operators over a unix socket.
+
+mod admin;
+mod agents;
+mod caller;
+mod convert;
+mod finish;
+mod listen;
+pub mod server;
+pub mod status;
+pub mod tls;
+pub mod unix;

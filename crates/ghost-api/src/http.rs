@@ -1,0 +1,114 @@
+//! `/healthz` and `/metrics`, for monitoring on this host. Invariant: reads memory only, and no caller
+//! holds a connection for longer than a request takes.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::CONTENT_TYPE;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::plane::Plane;
+
+/// Most connections at once.
+const CONNECTIONS: usize = 32;
+/// Longest connection: a scrape takes milliseconds.
+const LIMIT: Duration = Duration::from_secs(10);
+/// Pause after the kernel refuses to accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Answers until `closing`.
+pub async fn serve(
+    plane: Arc<Plane>,
+    listener: TcpListener,
+    tasks: TaskTracker,
+    closing: CancellationToken,
+) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    while let Some(accepted) = closing.run_until_cancelled(listener.accept()).await {
+        let Ok((stream, _)) = accepted else {
+            closing.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await;
+            continue;
+        };
+        // Beyond that a connection is closed at once.
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let (plane, closing) = (Arc::clone(&plane), closing.clone());
+        tasks.spawn(closing.run_until_cancelled_owned(async move {
+            let _place = place;
+            // Whoever hangs up early does not want to know more.
+            let _ = tokio::time::timeout(LIMIT, converse(plane, stream)).await;
+        }));
+    }
+}
+
+async fn converse(plane: Arc<Plane>, stream: TcpStream) -> Result<(), hyper::Error> {
+    let respond = service_fn(move |request: Request<Incoming>| {
+        let answer = answer(&plane, request.method(), request.uri().path());
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(LIMIT)
+        .max_buf_size(16 * 1024)
+        .serve_connection(TokioIo::new(stream), respond)
+        .await
+}
+
+fn answer(plane: &Plane, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    let (status, kind, body) = match (method, path) {
+        (&Method::GET | &Method::HEAD, "/healthz") => {
+            (StatusCode::OK, "application/json", "{\"status\":\"healthy\"}\n".to_owned())
+        }
+        (&Method::GET | &Method::HEAD, "/metrics") => {
+            (StatusCode::OK, "text/plain; version=0.0.4", metrics(plane))
+        }
+        (_, "/healthz" | "/metrics") => {
+            (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET\n".to_owned())
+        }
+        (_, _) => (StatusCode::NOT_FOUND, "text/plain", "/healthz or /metrics\n".to_owned()),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
+    response
+}
+
+/// In Prometheus' text format, version 0.0.4. No label is of an agent's choosing.
+fn metrics(plane: &Plane) -> String {
+    let mut text = String::with_capacity(2048);
+    let head = |text: &mut String, name: &str, kind: &str, help: &str| {
+        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    };
+    head(&mut text, "ghost_api_agents", "gauge", "Agents by status.");
+    for (presence, count) in plane.census() {
+        let _ = writeln!(text, "ghost_api_agents{{status=\"{}\"}} {count}", presence.as_str());
+    }
+    let counters = &plane.counters;
+    for (name, help, count) in [
+        ("heartbeats", "Heartbeats answered.", &counters.heartbeats),
+        ("events", "Events of VMs kept.", &counters.events),
+        ("enrolments", "Agents enrolled.", &counters.enrolments),
+        ("renewals", "Certificates renewed.", &counters.renewals),
+        ("registrations", "Registrations accepted.", &counters.registrations),
+    ] {
+        let name = format!("ghost_api_{name}_total");
+        head(&mut text, &name, "counter", help);
+        let _ = writeln!(text, "{name} {}", count.get());
+    }
+    let name = "ghost_api_refused_calls_total";
+    head(&mut text, name, "counter", "Calls refused, by reason.");
+    for (reason, count) in counters.refusals() {
+        let _ = writeln!(text, "{name}{{reason=\"{reason}\"}} {count}");
+    }
+    text
+}

@@ -39,7 +39,7 @@ ensure_folders() {
     install -d -o ghost-agent -g ghost -m 711 /var/lib/ghost
     install -d -o ghost-agent -g ghost -m 755 /var/lib/ghost/images
     install -d -o ghost-agent -g ghost -m 750 /var/log/ghost
-    install -d -o root -g ghost -m 750 /etc/ghost/certs
+    install -d -o ghost-agent -g ghost -m 750 /etc/ghost/certs
 }
 
 install_files

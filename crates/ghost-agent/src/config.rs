@@ -217,11 +217,6 @@ fn combine(
         let file = logging.file.display();
         notes.push(format!("logging.output: log files are not written yet, so nothing goes to {file}; the log goes to standard output"));
     }
-    if let Some(url) = agent.as_ref().and_then(|agent| agent.api_url.as_ref()) {
-        notes.push(format!(
-            "agent.api_url: the agent does not talk to {url} yet; it serves whoever calls it"
-        ));
-    }
     Some(Config {
         agent: agent?,
         hypervisor: hypervisor?,

@@ -105,6 +105,10 @@ impl Running {
                 return Err(error);
             }
         };
+        let control_plane = match &prepared.identity {
+            Some(identity) => parts.control_plane(config, identity, &vpn.view(), &closing)?,
+            None => Vec::new(),
+        };
         let works: [Option<Background>; 3] = [
             Some(Box::pin(vpn.run())),
             prepared.identity.map(|identity| Box::pin(identity.watch_files()) as Background),
@@ -112,6 +116,9 @@ impl Running {
         ];
         for work in works.into_iter().flatten() {
             background.spawn(closing.clone().run_until_cancelled_owned(work));
+        }
+        for work in control_plane {
+            background.spawn(work);
         }
         let serving = server::serve(parts.api.clone(), access, connections, closing.clone());
         let serving = background.spawn(serving);

@@ -63,6 +63,12 @@ impl Credentials {
         Ok(Self { server, client, not_before, not_after, names, material })
     }
 
+    /// Whether the certificate is that agent's, as the control plane issues them.
+    #[must_use]
+    pub fn are_of(&self, agent: Uuid) -> bool {
+        self.names.contains(&format!("{AGENT_URI}{agent}"))
+    }
+
     /// A name by which the agent is known as this very agent, and that `newer` lacks.
     fn lost_in(&self, newer: &Self) -> Option<&String> {
         let of_an_agent = |name: &&String| {

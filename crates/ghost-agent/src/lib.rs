@@ -4,6 +4,7 @@
 //! start to shutdown, [`grpc`] is the way in, [`identity`] what proves the agent, [`vpn`] a look at the VPN, [`observability`] the way to look at it.
 
 pub mod config;
+pub mod control_plane;
 pub mod daemon;
 #[cfg(feature = "failpoints")]
 mod failpoints;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use ghost_agent::config::check::{self, Detail};
 use ghost_agent::config::{Config, ConfigErrors, ConfigSource, Loaded};
+use ghost_agent::control_plane::files;
 use ghost_agent::grpc::call::chain;
 use ghost_agent::prepare::prepare;
 use ghost_agent::{VERSION, daemon, observability};
@@ -67,6 +68,9 @@ fn run(source: &ConfigSource) -> u8 {
         Ok(loaded) => loaded,
         Err(errors) => return refuse(&errors.to_string()),
     };
+    if let Err(error) = files::recover(&loaded.config.grpc.files) {
+        return refuse(&chain(&error));
+    }
     let prepared = match prepare(&loaded.config) {
         Ok(prepared) => prepared,
         Err(error) => return refuse(&chain(&error)),

@@ -60,6 +60,10 @@ fn identity(config: &Config) -> Result<Option<Identity>, TlsError> {
             loaded => loaded.map(Some),
         },
         TcpListener::Awaited { files, .. } => Ok(Some(Identity::awaited(files, clock))),
+        // To the control plane the agent proves itself all the same.
+        TcpListener::Plain { .. } | TcpListener::Off { .. } if config.agent.api_url.is_some() => {
+            Ok(Some(Identity::awaited(&config.grpc.files, clock)))
+        }
         TcpListener::Plain { .. } | TcpListener::Off { .. } => Ok(None),
     }
 }

@@ -1,5 +1,6 @@
 //! Puts the parts together: adapters into ports, ports into use cases, use cases into the API.
 
+mod control_plane;
 mod images;
 mod owner;
 
@@ -12,7 +13,9 @@ use ghost_core::application::{
 };
 use ghost_core::domain::{Catalog, VmId};
 use ghost_core::ports::{Clock, Host as _, Ports};
-use ghost_host::{AgentState, AgentStateFile, LedgerDir, NoCloudSeed, ProcHost, SystemClock};
+use ghost_host::{
+    AgentState, AgentStateFile, EventDir, LedgerDir, NoCloudSeed, ProcHost, SystemClock,
+};
 use ghost_libvirt::{Acceleration, AccelerationChoice, Detected, Libvirt, LibvirtConfig, Tuning};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +41,7 @@ pub struct Parts {
     limits: Limits,
     summary: Summary,
     upkeep: Arc<Upkeep>,
+    events: EventDir,
 }
 
 impl Parts {
@@ -49,6 +53,7 @@ impl Parts {
         let ledger = LedgerDir::open(&config.agent.state_dir)?;
         let file = AgentStateFile::of(&ledger);
         let state = file.load_or_create(crate::VERSION).await?;
+        let events = EventDir::open(&ledger);
         tracing::info!(agent_id = %state.agent_id, "this agent");
         images::warn_of_weak_rows(&catalog);
         let acceleration = acceleration(config)?;
@@ -91,7 +96,7 @@ impl Parts {
         let upkeep = Arc::new(Upkeep::new(images.clone(), images::upkeep_plan(config)));
         let api = api(&ports, &registry, &node, limits, images, about, quotas);
         let summary = Summary { file, state };
-        Ok(Self { api, ports, registry, node, libvirt, limits, summary, upkeep })
+        Ok(Self { api, ports, registry, node, libvirt, limits, summary, upkeep, events })
     }
 
     /// What keeps the registry true and the summary written, for ever; and what becomes true when the

@@ -1,13 +1,17 @@
 //! The use cases, one per file. Each takes the VM's lock, writes the ledger, then acts.
 
+pub mod backoff;
+pub mod control_plane;
 pub mod create_vm;
 pub mod delete_vm;
+pub mod heartbeat;
 pub mod images;
 pub mod limits;
 pub mod list_vms;
 pub mod node;
 pub mod reconcile;
 pub mod registry;
+pub mod report;
 pub mod start_vm;
 pub mod stop_vm;
 pub mod undo;
@@ -16,8 +20,10 @@ pub mod wait;
 pub mod watch;
 pub mod watch_vms;
 
+pub use control_plane::{Control, Hurry, Link, LinkState};
 pub use create_vm::{CreateVm, CreatedVm};
 pub use delete_vm::DeleteVm;
+pub use heartbeat::{Facts, Who};
 pub use images::{ImageEntry, ImageLibrary, ImageRef, ImageStatus, Retention, Upkeep, UpkeepPlan};
 pub use limits::{Limits, OnAddressTimeout};
 pub use list_vms::{ListVms, Page, PageRequest};

@@ -1,5 +1,7 @@
 //! Entities and values. Invariant: a value that exists is valid; nothing downstream looks again.
 
+pub mod backlog;
+pub mod control;
 pub mod error;
 pub mod guest_config;
 pub mod identity;

@@ -2,6 +2,8 @@
 //! call they make. Methods named `ensure_…` are idempotent.
 
 pub mod clock;
+pub mod control_plane;
+pub mod event_queue;
 pub mod events;
 pub mod host;
 pub mod hypervisor;
@@ -15,6 +17,8 @@ pub mod vpn;
 use std::sync::Arc;
 
 pub use clock::Clock;
+pub use control_plane::{ControlPlane, ControlResult, SelfKnowledge};
+pub use event_queue::{EventQueue, LastTold, Memory, NewEvent};
 pub use events::{Events, HypervisorEvent};
 pub use host::{Host, HostFacts};
 pub use hypervisor::{DomainSpec, Hypervisor};

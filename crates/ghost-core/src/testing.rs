@@ -3,10 +3,14 @@
 
 pub mod clock;
 pub mod contract;
+pub mod control_plane;
+pub mod event_queue;
 pub mod faults;
 pub mod samples;
 pub mod world;
 
 pub use clock::FakeClock;
+pub use control_plane::{Conduct, FakeControlPlane};
+pub use event_queue::MemoryQueue;
 pub use faults::{FaultMoment, Faults};
 pub use world::{Guest, World};

@@ -17,6 +17,8 @@ use super::table::{GrpcKeys, Metrics};
 pub struct Grpc {
     /// The listener for the control plane and for remote operators.
     pub tcp: TcpListener,
+    /// Where key, certificate and authority are, or shall be.
+    pub files: TlsFiles,
     /// The socket for agentctl on this host.
     pub unix_socket: Option<PathBuf>,
     /// The names of the certificates that are obeyed over TLS, never empty.
@@ -94,7 +96,7 @@ pub(super) fn resolve(
     } = keys;
     let files = TlsFiles { cert: tls_cert, key: tls_key, ca: tls_ca };
     let tcp = match tls_enabled {
-        true => with_tls(listen_addr, files, enrols, reader, look),
+        true => with_tls(listen_addr, files.clone(), enrols, reader, look),
         false => without_tls(listen_addr, reader),
     }?;
     match &tcp {
@@ -112,7 +114,7 @@ pub(super) fn resolve(
             return None;
         }
     }
-    Some(Grpc { tcp, unix_socket, allowed_clients })
+    Some(Grpc { tcp, files, unix_socket, allowed_clients })
 }
 
 fn without_tls(address: ListenAddr, reader: &mut Reader<'_>) -> Option<TcpListener> {

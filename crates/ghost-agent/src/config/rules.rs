@@ -8,7 +8,9 @@ mod texts;
 
 use std::borrow::Cow;
 
-pub(super) use addresses::{api_url, clients, libvirt_uri, listen_address, socket_address};
+pub(super) use addresses::{
+    api_url, clients, host_and_port, libvirt_uri, listen_address, socket_address,
+};
 pub(super) use amounts::{duration, ratio, reserve, whole};
 pub(super) use images::mirrors;
 pub(super) use texts::{choice, host_label, http_path, object_name, path, socket_path, switch};

@@ -17,7 +17,7 @@ impl ApiKey {
     }
 
     /// Reads the variable; an empty one is none.
-    pub(super) fn read(text: &str) -> Result<Option<Self>, &'static str> {
+    pub(crate) fn read(text: &str) -> Result<Option<Self>, &'static str> {
         let text = text.trim();
         if text.is_empty() {
             return Ok(None);

@@ -15,9 +15,9 @@ use super::model::{
 };
 use super::reader::Reader;
 use super::rules::{
-    Rule, Shape, api_url, choice, clients, duration, host_label, http_path, libvirt_uri,
-    listen_address, mirrors, object_name, optional, or_off, path, ratio, reserve, socket_address,
-    socket_path, switch, whole,
+    Rule, Shape, api_url, choice, clients, duration, host_and_port, host_label, http_path,
+    libvirt_uri, listen_address, mirrors, object_name, optional, or_off, path, ratio, reserve,
+    socket_address, socket_path, switch, whole,
 };
 
 /// The value of a key that nobody set.
@@ -145,10 +145,10 @@ settings! {
     pub agent: Agent {
         /// Name of this agent, unique among the owner's.
         name: String = HostName, host_label();
-        /// Address of the Ghost API inside the VPN. Without one the agent serves local commands
-        /// only.
+        /// Address of the Ghost API inside the VPN. Without one the agent talks to nobody by
+        /// itself.
         api_url: Option<Url> = Text(""), optional(api_url());
-        /// Time from one heartbeat to the next.
+        /// Time from one heartbeat to the next, unless the Ghost API wants another.
         heartbeat_interval: Duration = Text("30s"), duration(seconds(1..=3600));
         /// Ignored: the agent reports the version of its own binary.
         version: () = Text(""), Rule::anything();
@@ -156,6 +156,9 @@ settings! {
         state_dir: PathBuf = Text("/var/lib/ghost"), path();
         /// How long calls under way may go on after the agent was told to stop. VMs run on.
         shutdown_timeout: Duration = Text("30s"), duration(seconds(1..=600));
+        /// Where the Ghost API reaches this agent. Without one it is told `grpc.listen_addr`, unless that
+        /// is an address of this host only.
+        advertise_addr: Option<String> = Text(""), optional(host_and_port());
     }
 
     /// What runs the guests.

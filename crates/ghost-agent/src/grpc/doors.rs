@@ -140,7 +140,7 @@ impl Doors {
 }
 
 /// Where to listen, given what is known of the VPN.
-fn wanted(address: ListenAddr, vpn: &VpnView) -> Option<SocketAddr> {
+pub(crate) fn wanted(address: ListenAddr, vpn: &VpnView) -> Option<SocketAddr> {
     let in_vpn = |port| vpn.address().map(|own| SocketAddr::new(own, port));
     match address {
         ListenAddr::Fixed(address) => Some(address),

@@ -213,10 +213,10 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "agent:\n  api_url: http://100.64.0.1:8080",
-        "FILE:2: agent.api_url: http:// would send everything in the clear; write https:// (allowed: https://HOST[:PORT][/PATH], http:// only on loopback, or \"\" for none; default \"\")",
+        "FILE:2: agent.api_url: http:// would send everything in the clear, and prove nobody; write https:// (allowed: https://HOST[:PORT], or \"\" for none; default \"\")",
     ),
     (
         "agent:\n  api_url: https://u:hunter2@a",
-        "FILE:2: agent.api_url: contains a user or a password; the agent's secret is GHOST_API_KEY (allowed: https://HOST[:PORT][/PATH], http:// only on loopback, or \"\" for none; default \"\")",
+        "FILE:2: agent.api_url: contains a user or a password; the agent's secret is GHOST_API_KEY (allowed: https://HOST[:PORT], or \"\" for none; default \"\")",
     ),
 ];

@@ -4,6 +4,8 @@
 mod admission;
 mod admission_on_threads;
 mod contract;
+mod control_plane;
+mod control_plane_outages;
 mod faults;
 mod images;
 mod interleaved;

@@ -47,11 +47,11 @@ pub(in crate::config) fn listen_address() -> Rule<ListenAddr> {
     })
 }
 
-/// The Ghost API's address: `https`, or `http` on this host.
+/// The Ghost API's address: `https`, a host and a port.
 ///
 /// What is refused is not shown: it may contain a password.
 pub(in crate::config) fn api_url() -> Rule<Url> {
-    Rule::text("https://HOST[:PORT][/PATH], http:// only on loopback", |text| {
+    Rule::text("https://HOST[:PORT]", |text| {
         let url = Url::parse(text).map_err(|e| format!("is not a URL: {e}"))?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(
@@ -61,23 +61,37 @@ pub(in crate::config) fn api_url() -> Rule<Url> {
         if url.query().is_some() || url.fragment().is_some() {
             return Err("contains ? or #".to_owned());
         }
-        match (url.scheme(), is_loopback(&url)) {
-            ("https", _) | ("http", true) => Ok(url),
-            ("http", false) => {
-                Err("http:// would send everything in the clear; write https://".to_owned())
+        match url.scheme() {
+            "https" if matches!(url.path(), "" | "/") => Ok(url),
+            "https" => Err("has a path, and gRPC knows none".to_owned()),
+            "http" => {
+                Err("http:// would send everything in the clear, and prove nobody; write https://"
+                    .to_owned())
             }
-            (scheme, _) => Err(format!("begins with {}", quoted(scheme))),
+            scheme => Err(format!("begins with {}", quoted(scheme))),
         }
     })
 }
 
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
+/// Where others reach the agent.
+pub(in crate::config) fn host_and_port() -> Rule<String> {
+    Rule::text("HOST:PORT or [IPv6]:PORT, as others reach it", |text| {
+        let parts = Url::parse(&format!("https://{text}/")).ok().filter(|url| {
+            let port = text.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+            port.is_some_and(|port| port != 0) && url.username().is_empty() && url.path() == "/"
+        });
+        let unreachable = |url: &Url| match url.host() {
+            Some(Host::Ipv4(ip)) => ip.is_unspecified(),
+            Some(Host::Ipv6(ip)) => ip.is_unspecified(),
+            Some(Host::Domain(_)) => false,
+            None => true,
+        };
+        match parts {
+            Some(url) if !unreachable(&url) => Ok(text.to_owned()),
+            Some(_) => Err(format!("{} is no address that others can reach", quoted(text))),
+            None => Err(format!("{} is not a host with a port", quoted(text))),
+        }
+    })
 }
 
 /// A libvirt connection on this host, whose resources the agent measures.

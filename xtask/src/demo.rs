@@ -1,11 +1,13 @@
-//! The main job, for people: a real agent, a real guest, commanded over mutual TLS. Invariant: what
-//! a demo made is in one folder and in the VMs of one agent, so `--clean` finds all of it.
+//! The main job, for people: a control plane, a real agent that enrols with it, a real guest that is placed through it.
+//! Invariant: what a demo made is in one folder and in the VMs of one agent, so `--clean` finds all of it.
 
-mod agent;
+mod process;
 
 use std::fs;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use sha2::{Digest as _, Sha256};
@@ -13,10 +15,16 @@ use sha2::{Digest as _, Sha256};
 use crate::guest::{self, Guest};
 use crate::run::{self, Child, Stages};
 use crate::test;
-use agent::Agent;
+use process::{Process, Program};
 
 /// The VM of the demo.
 const VM: &str = "demo";
+/// The agent's files in the folder.
+const AGENT: &str = "agent";
+/// The control plane's.
+const PLANE: &str = "plane";
+/// How long the agent may take to be seen by its control plane.
+const SEEN_LIMIT: Duration = Duration::from_secs(60);
 
 /// What the demo is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,9 +54,9 @@ pub(crate) fn demo(stages: &mut Stages, act: Act) -> anyhow::Result<()> {
 /// Runs agentctl on the demo's agent.
 pub(crate) fn ctl(args: &[String]) -> anyhow::Result<std::process::ExitCode> {
     let stage = Stage::find()?;
-    let agent =
-        Agent::find(&stage.folder).context("no demo runs here; start one with: ./dev demo")?;
-    stage.agentctl(&agent).args(args).exit_code()
+    let agent = Process::find(&stage.folder, AGENT);
+    let agent = agent.context("no demo runs here; start one with: ./dev demo")?;
+    stage.agentctl(&agent)?.args(args).exit_code()
 }
 
 impl Stage {
@@ -61,20 +69,26 @@ impl Stage {
     }
 
     fn show(&self, stages: &mut Stages) -> anyhow::Result<()> {
-        stages.run("build the agent and agentctl", || test::binaries().wait())?;
+        stages.run("build the programs", || test::binaries().wait())?;
         let image = stages.run("build the guest's image", || guest::ensure(Guest::Mini))?;
-        let agent = stages.run("start the agent", || {
-            self.prepare(&image)?;
-            Agent::start(&self.folder, &self.binaries.join("ghost-agent"))
+        let plane = stages.run("start the control plane", || self.plane())?;
+        let agent = stages.run("enrol and start the agent", || {
+            self.prepare(&image, &plane)?;
+            self.agent(true)
         })?;
-        stages.run("create a VM over mutual TLS", || self.ensure_vm(&agent))?;
+        stages.run("the agent registers", || self.until_online())?;
+        stages.run("place a VM through the control plane", || self.ensure_vm(&agent))?;
         let address = self.address(&agent)?;
         stages.run("ask the guest for an answer", || {
             run::command("ping").args(["-c", "3", "-i", "0.3", "-W", "5", &address]).wait()
         })?;
         stages.print_table();
-        println!();
-        self.agentctl(&agent).args(["vm", "list"]).wait()?;
+        println!("\nghost-api agents");
+        self.api().arg("agents").wait()?;
+        println!("\nghost-api events");
+        self.api().arg("events").wait()?;
+        println!("\nagentctl vm list");
+        self.agentctl(&agent)?.args(["vm", "list"]).wait()?;
         println!("{}", self.what_next());
         Ok(())
     }
@@ -84,26 +98,90 @@ impl Stage {
             println!("there is nothing to clean");
             return Ok(());
         }
-        if !self.binaries.join("ghost-agent").exists() || !self.binaries.join("agentctl").exists() {
-            stages.run("build the agent and agentctl", || test::binaries().wait())?;
+        let missing = |program: &&str| !self.binaries.join(program).exists();
+        if ["ghost-agent", "agentctl", "ghost-api"].iter().any(|program| missing(program)) {
+            stages.run("build the programs", || test::binaries().wait())?;
         }
-        let agent = match Agent::find(&self.folder) {
+        let agent = match Process::find(&self.folder, AGENT) {
             Some(agent) => agent,
-            None => Agent::start(&self.folder, &self.binaries.join("ghost-agent"))?,
+            None => self.agent(false)?,
         };
         stages.run("delete the demo's VMs", || self.delete_all(&agent))?;
-        stages.run("stop the agent", || agent.stop())?;
+        stages.run("stop agent and control plane", || {
+            agent.stop()?;
+            Process::find(&self.folder, PLANE).map_or(Ok(()), |plane| plane.stop())
+        })?;
         fs::remove_dir_all(&self.folder).with_context(|| self.folder.display().to_string())
     }
 
-    /// Certificates, catalogue and configuration; those that are there are kept.
-    fn prepare(&self, image: &Path) -> anyhow::Result<()> {
+    /// The control plane, on the port that it had before: the agent knows it by that.
+    fn plane(&self) -> anyhow::Result<Process> {
+        let dir = self.folder.join(PLANE);
         fs::create_dir_all(&self.folder).with_context(|| self.folder.display().to_string())?;
         fs::set_permissions(&self.folder, fs::Permissions::from_mode(0o755))?;
-        if !self.folder.join("certs").exists() {
-            let init = run::command(self.binaries.join("agentctl")).args(["certs", "init"]);
-            init.arg(self.folder.join("certs")).stdout()?;
+        if !dir.join("ca.key").exists() {
+            self.api().args(["init", "--name", "127.0.0.1"]).stdout()?;
         }
+        let port_file = self.folder.join("plane.port");
+        let port = fs::read_to_string(&port_file).unwrap_or_else(|_| "0".to_owned());
+        let listen = format!("127.0.0.1:{}", port.trim());
+        let args =
+            ["serve", "--listen", &listen, "--http", "127.0.0.1:0", "--heartbeat-interval", "5"];
+        let plane = Process::start(
+            &self.folder,
+            &Program {
+                name: PLANE,
+                path: self.binaries.join("ghost-api"),
+                args: [&["--dir", &dir.display().to_string()], args.as_slice()]
+                    .concat()
+                    .into_iter()
+                    .map(str::to_owned)
+                    .collect(),
+                env: Vec::new(),
+                ready: "serving",
+            },
+        )?;
+        fs::write(port_file, plane.address.port().to_string())?;
+        Ok(plane)
+    }
+
+    /// The agent, with a one-time key if it has no certificate yet.
+    fn agent(&self, enrols: bool) -> anyhow::Result<Process> {
+        let key = match enrols && !self.folder.join("identity/agent.crt").exists() {
+            true => self.api().args(["token", "create", "--ttl", "10m"]).stdout()?,
+            false => String::new(),
+        };
+        let program = Program {
+            name: AGENT,
+            path: self.binaries.join("ghost-agent"),
+            args: vec!["--config".to_owned(), self.folder.join("agent.yaml").display().to_string()],
+            env: vec![("GHOST_API_KEY", key.trim())],
+            ready: "ready",
+        };
+        Process::start(&self.folder, &program)
+    }
+
+    /// Waits until the control plane knows how the agent is.
+    fn until_online(&self) -> anyhow::Result<()> {
+        let began = Instant::now();
+        loop {
+            let agents = self.api().args(["-o", "json", "agents"]).stdout()?;
+            let agents: serde_json::Value = serde_json::from_str(&agents)?;
+            match agents[0]["status"].as_str() {
+                Some("online" | "degraded") => return Ok(()),
+                status => ensure!(
+                    began.elapsed() < SEEN_LIMIT,
+                    "the control plane does not see the agent ({status:?}); look at {}/agent.log",
+                    self.folder.display()
+                ),
+            }
+            run::command("sleep").arg("0.2").wait()?;
+        }
+    }
+
+    /// Catalogue and configuration.
+    fn prepare(&self, image: &Path, plane: &Process) -> anyhow::Result<()> {
+        fs::create_dir_all(self.folder.join("identity"))?;
         let checksum: String =
             Sha256::digest(fs::read(image)?).iter().map(|byte| format!("{byte:02x}")).collect();
         let (arch, image) = (std::env::consts::ARCH, image.display());
@@ -111,17 +189,26 @@ impl Stage {
             "- name: mini\n  arch: {arch}\n  url: file://{image}\n  checksum: sha256:{checksum}\n  default_user: root\n"
         );
         fs::write(self.folder.join("catalog.yaml"), catalog)?;
-        fs::write(self.folder.join("agent.yaml"), self.config())?;
+        let port_file = self.folder.join("agent.port");
+        let port = match fs::read_to_string(&port_file) {
+            Ok(port) => port.trim().parse()?,
+            // Freed at once: the agent takes it.
+            Err(_) => TcpListener::bind("127.0.0.1:0")?.local_addr()?.port(),
+        };
+        fs::write(port_file, port.to_string())?;
+        fs::write(self.folder.join("agent.yaml"), self.config(plane.address, port))?;
         Ok(())
     }
 
-    fn config(&self) -> String {
+    fn config(&self, plane: SocketAddr, port: u16) -> String {
         let home = self.folder.display();
         format!(
             "# Written by ./dev demo.
 agent:
   name: demo
   state_dir: {home}/state
+  api_url: https://{plane}
+  advertise_addr: 127.0.0.1:{port}
 hypervisor:
   acceleration: auto
 libvirt:
@@ -132,52 +219,60 @@ resources:
   cpu_overcommit: 8
   disk_overcommit: 8
 grpc:
-  listen_addr: 127.0.0.1:0
+  listen_addr: 127.0.0.1:{port}
   unix_socket: {home}/agent.sock
-  tls_cert: {home}/certs/agent.crt
-  tls_key: {home}/certs/agent.key
-  tls_ca: {home}/certs/ca.crt
+  tls_cert: {home}/identity/agent.crt
+  tls_key: {home}/identity/agent.key
+  tls_ca: {home}/identity/ca.crt
 metrics:
   listen_addr: 127.0.0.1:0
 "
         )
     }
 
-    fn ensure_vm(&self, agent: &Agent) -> anyhow::Result<()> {
-        let status = self.agentctl(agent).args(["-o", "json", "vm", "status", VM]);
+    fn ensure_vm(&self, agent: &Process) -> anyhow::Result<()> {
+        let status = self.agentctl(agent)?.args(["-o", "json", "vm", "status", VM]);
         if status.succeeds() {
             println!("    the VM is there from an earlier demo: starting it if it is off");
-            return self.agentctl(agent).args(["vm", "start", VM]).wait();
+            return self.agentctl(agent)?.args(["vm", "start", VM]).wait();
         }
-        let create =
-            ["vm", "create", VM, "--vcpu", "1", "--ram", "1", "--disk", "10", "--template", "mini"];
-        println!("    agentctl {}", create.join(" "));
-        self.agentctl(agent).args(create).wait()
+        let create = ["vm", "create", "--any", "--name", VM, "--template", "mini"];
+        println!("    ghost-api {}", create.join(" "));
+        self.api().args(create).wait()
     }
 
-    fn address(&self, agent: &Agent) -> anyhow::Result<String> {
-        let json = self.agentctl(agent).args(["-o", "json", "vm", "status", VM]).stdout()?;
+    fn address(&self, agent: &Process) -> anyhow::Result<String> {
+        let json = self.agentctl(agent)?.args(["-o", "json", "vm", "status", VM]).stdout()?;
         let status: serde_json::Value = serde_json::from_str(&json)?;
         let address = status["ip_address"].as_str().unwrap_or_default();
         ensure!(!address.is_empty(), "the agent reports no address: {json}");
         Ok(address.to_owned())
     }
 
-    fn delete_all(&self, agent: &Agent) -> anyhow::Result<()> {
-        let json = self.agentctl(agent).args(["-o", "json", "vm", "list"]).stdout()?;
+    fn delete_all(&self, agent: &Process) -> anyhow::Result<()> {
+        let json = self.agentctl(agent)?.args(["-o", "json", "vm", "list"]).stdout()?;
         let list: serde_json::Value = serde_json::from_str(&json)?;
         let ids = list.as_array().or_else(|| list["vms"].as_array()).into_iter().flatten();
         let ids: Vec<&str> = ids.filter_map(|vm| vm["vm_id"].as_str()).collect();
         if ids.is_empty() {
             return Ok(());
         }
-        self.agentctl(agent).args(["vm", "delete", "--yes"]).args(ids).wait()
+        self.agentctl(agent)?.args(["vm", "delete", "--yes"]).args(ids).wait()
     }
 
-    fn agentctl(&self, agent: &Agent) -> Child {
-        run::command(self.binaries.join("agentctl"))
-            .args(["--addr", &agent.address.to_string(), "--certs"])
-            .arg(self.folder.join("certs"))
+    /// As the operator whose certificate the control plane made; the agent's has a name in it, no address.
+    fn agentctl(&self, agent: &Process) -> anyhow::Result<Child> {
+        let state = fs::read_to_string(self.folder.join("state/agent-state.json"))?;
+        let state: serde_json::Value = serde_json::from_str(&state)?;
+        let id = state["agent_id"].as_str().context("agent-state.json names no agent")?;
+        Ok(run::command(self.binaries.join("agentctl"))
+            .args(["--addr", &agent.address.to_string()])
+            .args(["--server-name", &format!("{id}.agents.ghost.internal"), "--certs"])
+            .arg(self.folder.join(PLANE)))
+    }
+
+    fn api(&self) -> Child {
+        run::command(self.binaries.join("ghost-api")).arg("--dir").arg(self.folder.join(PLANE))
     }
 
     fn what_next(&self) -> String {
@@ -189,10 +284,14 @@ The VM runs until you delete it, also while the agent is stopped. What you can d
   ./dev ctl vm stop {VM}         power it off; `vm start {VM}` gives it the same address
   ./dev ctl vm delete {VM}       remove it and everything that was made for it
   ./dev ctl vm create --help     make another
-  ./dev demo --clean             remove the VMs, the agent and its files
+  ./dev demo --clean             remove the VMs, agent, control plane and their files
 
-`./dev ctl` is agentctl with this agent's address and certificates; its log is {}/agent.log",
-            self.folder.display()
+`./dev ctl` is agentctl with this agent's address and the operator's certificate; the logs are
+{folder}/agent.log and {folder}/plane.log. The control plane's own command line:
+
+  {api} --dir {folder}/plane agents | events | audit | vm create --help",
+            folder = self.folder.display(),
+            api = self.binaries.join("ghost-api").display()
         )
     }
 }

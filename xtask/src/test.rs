@@ -25,7 +25,7 @@ pub(crate) fn test(stages: &mut Stages, depth: Depth) -> anyhow::Result<()> {
     check::check(stages, depth)?;
     let tested = run::target_dir()?.join("tested");
     let bench = Bench::prepare(stages, tested.clone())?;
-    stages.run("agent and agentctl", || with_fail_points(&tested))?;
+    stages.run("programs", || with_fail_points(&tested))?;
     let suites = bench.arm(run::cargo(["nextest", "run", "--workspace"]));
     match depth {
         Depth::Usual => stages.run("tests", || suites.wait())?,
@@ -41,35 +41,37 @@ pub(crate) fn test(stages: &mut Stages, depth: Depth) -> anyhow::Result<()> {
     })
 }
 
-/// Builds the two binaries, the agent so that the fault tests can let it die at each of its steps, and keeps
+/// Builds the binaries, the agent so that the fault tests can let it die at each of its steps, and keeps
 /// them apart: the suites' own build replaces them by ones without fail points.
 fn with_fail_points(folder: &Path) -> anyhow::Result<()> {
     binaries().args(["--features", "ghost-agent/failpoints"]).wait()?;
     fs::create_dir_all(folder)?;
-    for program in ["ghost-agent", "agentctl"] {
+    for program in ["ghost-agent", "agentctl", "ghost-api"] {
         fs::copy(run::target_dir()?.join("debug").join(program), folder.join(program))
             .with_context(|| format!("cannot keep {program} in {}", folder.display()))?;
     }
     Ok(())
 }
 
-/// Builds the two binaries that the end-to-end suite starts.
+/// Builds the binaries that the end-to-end suite starts.
 pub(crate) fn binaries() -> run::Child {
-    run::cargo(["build", "--quiet", "--package", "ghost-agent", "--package", "agentctl"])
+    let packages = ["ghost-agent", "agentctl", "ghost-api"].map(|name| ["--package", name]);
+    run::cargo(["build", "--quiet"]).args(packages.concat())
 }
 
 impl Bench {
-    /// Builds the guest; the agent and agentctl will be in the folder `binaries`.
+    /// Builds the guest; the programs will be in the folder `binaries`.
     pub(crate) fn prepare(stages: &mut Stages, binaries: PathBuf) -> anyhow::Result<Self> {
         let guest = stages.run("guest", || guest::ensure(Guest::Mini))?;
         Ok(Self { guest, binaries })
     }
 
-    /// Tells a child where guest, agent and agentctl are.
+    /// Tells a child where the guest and the binaries are.
     pub(crate) fn arm(&self, child: run::Child) -> run::Child {
         child
             .env("GHOST_E2E_GUEST", &self.guest)
             .env("GHOST_E2E_AGENT", self.binaries.join("ghost-agent"))
             .env("GHOST_E2E_AGENTCTL", self.binaries.join("agentctl"))
+            .env("GHOST_E2E_API", self.binaries.join("ghost-api"))
     }
 }

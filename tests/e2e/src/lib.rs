@@ -20,6 +20,7 @@ pub mod lab;
 pub mod leaks;
 pub mod libvirt;
 pub mod nets;
+pub mod plane;
 mod processes;
 pub mod publisher;
 mod root;

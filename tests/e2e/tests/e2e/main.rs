@@ -9,4 +9,5 @@ mod guest;
 mod images;
 mod life;
 mod owner;
+mod plane;
 mod shutdown;

@@ -1,0 +1,206 @@
+//! The reference control plane on loopback. Dropping it kills it.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+
+use crate::agent::{Home, follow};
+use crate::path_from;
+
+/// Longest start, and longest command.
+const LIMIT: Duration = Duration::from_secs(200);
+/// How often it is asked again for what is awaited.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+
+/// A control plane that serves.
+#[derive(Debug)]
+pub struct Plane {
+    folder: TempDir,
+    server: Child,
+    seen: watch::Receiver<Vec<String>>,
+    /// Where agents connect.
+    pub address: SocketAddr,
+}
+
+impl Plane {
+    /// A new one, with an authority of its own; agents shall beat every so many seconds.
+    ///
+    /// # Errors
+    /// With what it said, if it does not start.
+    pub async fn start(interval_seconds: u16) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("ghost-e2e-plane-").tempdir_in("/var/tmp")?;
+        run(folder.path(), &["init", "--name", "127.0.0.1"]).await?;
+        let interval = interval_seconds.to_string();
+        let mut command = command(folder.path())?;
+        command.args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+        command.args(["--heartbeat-interval", &interval]);
+        let mut server = command.spawn().context("ghost-api")?;
+        let stdout = server.stdout.take().context("no stdout")?;
+        let stderr = server.stderr.take().context("no stderr")?;
+        let outputs: [Box<dyn tokio::io::AsyncRead + Unpin + Send>; 2] =
+            [Box::new(stdout), Box::new(stderr)];
+        let seen = follow(outputs);
+        let address = listening(seen.clone()).await?;
+        Ok(Self { folder, server, seen, address })
+    }
+
+    /// A key for one enrolment.
+    ///
+    /// # Errors
+    /// With what ghost-api said.
+    pub async fn key(&self) -> anyhow::Result<String> {
+        Ok(run(self.folder.path(), &["token", "create", "--ttl", "10m"]).await?.trim().to_owned())
+    }
+
+    /// What a command prints with `-o json`.
+    ///
+    /// # Errors
+    /// With what ghost-api said.
+    pub async fn json(&self, args: &[&str]) -> anyhow::Result<Value> {
+        let args = [&["-o", "json"], args].concat();
+        Ok(serde_json::from_str(&run(self.folder.path(), &args).await?)?)
+    }
+
+    /// Asks `agents` until the only one there is has that status.
+    ///
+    /// # Errors
+    /// With what there is instead, if it has not in time.
+    pub async fn agent_is(&self, status: &str) -> anyhow::Result<Value> {
+        let mut last = Value::Null;
+        let asking = async {
+            loop {
+                let agents = self.json(&["agents"]).await?;
+                last = agents.get(0).cloned().unwrap_or_default();
+                if last["status"] == status {
+                    return anyhow::Ok(last.clone());
+                }
+                tokio::time::sleep(ASK_EVERY).await;
+            }
+        };
+        let asked = tokio::time::timeout(LIMIT, asking).await;
+        asked.with_context(|| format!("the agent is not {status}: {last}\n{}", self.log()))?
+    }
+
+    /// The statuses of a VM that were reported, oldest first; what was told twice (its address came, it is on
+    /// its way) once, and without the blink of a start in which QEMU holds the guest.
+    ///
+    /// # Errors
+    /// With what ghost-api said.
+    pub async fn statuses(&self, vm: &str) -> anyhow::Result<Vec<String>> {
+        let events = self.json(&["events", "--limit", "1000"]).await?;
+        let events = events.as_array().cloned().unwrap_or_default();
+        let of = events.iter().filter(|event| event["vm_name"] == vm || event["vm"] == vm);
+        let statuses = of.filter_map(|event| event["status"].as_str().map(str::to_owned));
+        let mut statuses: Vec<String> = statuses.filter(|status| status != "paused").collect();
+        statuses.dedup();
+        Ok(statuses)
+    }
+
+    /// Waits until these were the last statuses of a VM that were reported.
+    ///
+    /// # Errors
+    /// With what was reported instead.
+    pub async fn heard(&self, vm: &str, statuses: &[&str]) -> anyhow::Result<()> {
+        let mut last = Vec::new();
+        let asking = async {
+            loop {
+                last = self.statuses(vm).await?;
+                if last.ends_with(&statuses.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>()) {
+                    return anyhow::Ok(());
+                }
+                tokio::time::sleep(ASK_EVERY).await;
+            }
+        };
+        let asked = tokio::time::timeout(LIMIT, asking).await;
+        asked.with_context(|| format!("not {statuses:?} of {vm}, but {last:?}\n{}", self.log()))?
+    }
+
+    /// Stops its clock and its ears, as a partition does; `CONT` brings both back.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// See [`Self::freeze`].
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn thaw(&self) -> anyhow::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = self.server.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
+        Ok(kill_process(pid.context("ghost-api has ended")?, signal)?)
+    }
+
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.seen.borrow().join("\n")
+    }
+
+    /// A home whose agents belong to this control plane, enrol with a new key, and have no certificate yet.
+    ///
+    /// # Errors
+    /// If there is no key, or no port.
+    pub async fn home(&self) -> anyhow::Result<Home> {
+        let home = Home::new().await?;
+        std::fs::remove_dir_all(home.path().join("certs"))?;
+        std::fs::create_dir(home.path().join("certs"))?;
+        // Freed at once: an agent of this test takes it.
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        Ok(home
+            .with("AGENT__API_URL", format!("https://{}", self.address))
+            .with("GRPC__LISTEN_ADDR", port.to_string())
+            .with("AGENT__ADVERTISE_ADDR", port.to_string())
+            .with("API_KEY", self.key().await?))
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        drop(self.thaw());
+        drop(self.server.start_kill());
+    }
+}
+
+fn command(folder: &Path) -> anyhow::Result<Command> {
+    let mut command = Command::new(path_from("GHOST_E2E_API")?);
+    command.arg("--dir").arg(folder).env_clear();
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    Ok(command)
+}
+
+async fn run(folder: &Path, args: &[&str]) -> anyhow::Result<String> {
+    let ended = tokio::time::timeout(LIMIT, command(folder)?.args(args).output()).await;
+    let ended = ended.with_context(|| format!("ghost-api {args:?} does not end"))??;
+    let (out, complaint) =
+        (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    ensure!(ended.status.success(), "ghost-api {args:?}: {}: {complaint}{out}", ended.status);
+    Ok(out.into_owned())
+}
+
+/// The first address that its log says agents connect to.
+async fn listening(mut seen: watch::Receiver<Vec<String>>) -> anyhow::Result<SocketAddr> {
+    let find = |lines: &Vec<String>| {
+        lines.iter().find_map(|line| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            line.get("agents").or_else(|| line.get("address"))?.as_str()?.parse().ok()
+        })
+    };
+    let waiting = seen.wait_for(|lines| find(lines).is_some());
+    let found = tokio::time::timeout(LIMIT, waiting).await.ok().and_then(Result::ok);
+    let found = found.and_then(|lines| find(&lines));
+    found.with_context(|| format!("ghost-api does not listen: {}", seen.borrow().join("\n")))
+}

@@ -9,6 +9,7 @@ mod calls;
 mod creates;
 mod crowd;
 mod idle;
+mod images;
 mod load;
 mod report;
 mod restart;
@@ -72,6 +73,8 @@ enum Part {
     Creates,
     /// Many VMs at once, and load on the agent while they run
     Load,
+    /// Fetching and hashing a full Debian 12, and creates of it
+    Images,
 }
 
 impl Cli {
@@ -117,6 +120,9 @@ async fn measure(cli: &Cli) -> anyhow::Result<Report> {
     }
     if cli.has(Part::Load) {
         rows.extend(crowd::measure(cli.crowd()).await?);
+    }
+    if cli.has(Part::Images) {
+        rows.extend(images::measure().await?);
     }
     host.look_again()?;
     let rows = rows.into_iter().map(Row::judged).collect();

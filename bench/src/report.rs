@@ -26,6 +26,8 @@ pub(crate) enum Unit {
     Count,
     /// Calls answered in a second.
     PerSecond,
+    /// Million bytes in a second.
+    MegabytesPerSecond,
 }
 
 /// One thing that was measured.
@@ -117,7 +119,9 @@ impl Row {
     fn cells(&self) -> [String; 8] {
         let unit = self.unit;
         let dash = || "–".to_owned();
-        let of_many = |value| if self.count > 1 { unit.show(value) } else { dash() };
+        // The highest of some rates is the best of them, not the worst.
+        let has_p99 = self.count > 1 && unit != Unit::MegabytesPerSecond;
+        let of_many = |value| if has_p99 { unit.show(value) } else { dash() };
         let beside = self.beside.as_ref();
         [
             self.what.clone(),
@@ -141,6 +145,7 @@ impl Unit {
             Self::Percent => format!("{value:.2} %"),
             Self::Count => format!("{value}"),
             Self::PerSecond => format!("{value:.0}/s"),
+            Self::MegabytesPerSecond => format!("{value:.0} MB/s"),
         }
     }
 
@@ -152,6 +157,7 @@ impl Unit {
             Self::Percent => " %",
             Self::Count => "",
             Self::PerSecond => "/s",
+            Self::MegabytesPerSecond => " MB/s",
         };
         format!("{limit}{unit}")
     }
@@ -227,5 +233,12 @@ mod tests {
         assert_eq!((median.as_str(), p99.as_str()), ("7.00 ms", "–"));
         let [_, _, _, _, p99, ..] = row(&[7.0, 8.0]).cells();
         assert_eq!(p99, "8.00 ms");
+    }
+
+    #[test]
+    fn a_rate_has_no_percentile_to_show() {
+        let rates = Samples::new([7.0, 8.0]).unwrap();
+        let [_, _, _, median, p99, ..] = Row::new("x", Unit::MegabytesPerSecond, rates).cells();
+        assert_eq!((median.as_str(), p99.as_str()), ("8 MB/s", "–"));
     }
 }

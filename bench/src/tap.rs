@@ -100,6 +100,22 @@ impl Tap {
         }
         Ok(union::length(spans))
     }
+
+    /// The first call of that procedure that was made since then: how long after, and how long it took.
+    ///
+    /// # Errors
+    /// If there was none.
+    pub(crate) fn first(
+        &self,
+        procedure: Procedure,
+        since: Instant,
+    ) -> anyhow::Result<(Duration, Duration)> {
+        let answered = lock(&self.answered);
+        let wanted = |call: &&Call| call.procedure == procedure && call.asked >= since;
+        let first = answered.iter().filter(wanted).min_by_key(|call| call.asked);
+        let first = first.with_context(|| format!("the agent made no call of {procedure:?}"))?;
+        Ok((first.asked - since, first.took))
+    }
 }
 
 async fn serve(listener: UnixListener, answered: Arc<Mutex<Vec<Call>>>) {

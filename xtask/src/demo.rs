@@ -138,7 +138,7 @@ impl Stage {
                     .map(str::to_owned)
                     .collect(),
                 env: Vec::new(),
-                ready: "serving",
+                ready: "listening",
             },
         )?;
         fs::write(port_file, plane.address.port().to_string())?;

@@ -161,7 +161,7 @@ impl Server {
                 closing.clone(),
             ));
         }
-        tracing::info!(%address, http = ?http, socket = %config.socket.display(), "listening");
+        tracing::info!(%address, http = http.map(tracing::field::display), socket = %config.socket.display(), "listening");
         Ok(Self { address, http, plane, closing, background, work, serving })
     }
 

@@ -57,7 +57,7 @@ impl Process {
     pub(super) fn start(folder: &Path, program: &Program<'_>) -> anyhow::Result<Self> {
         let name = program.name;
         if let Some(former) = Self::find(folder, name) {
-            println!("    a {name} of an earlier demo runs: replacing it, VMs run on");
+            println!("    {name}: one of an earlier demo runs: replacing it, VMs run on");
             former.stop()?;
         }
         let log = fs::File::create(log_file(folder, name))?;

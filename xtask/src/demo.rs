@@ -99,7 +99,7 @@ impl Stage {
             return Ok(());
         }
         let missing = |program: &&str| !self.binaries.join(program).exists();
-        if ["ghost-agent", "agentctl", "ghost-api"].iter().any(|program| missing(program)) {
+        if ["ghost-agent", "agentctl", "ghost-api"].iter().any(missing) {
             stages.run("build the programs", || test::binaries().wait())?;
         }
         let agent = match Process::find(&self.folder, AGENT) {

@@ -56,6 +56,16 @@ pub(crate) fn ensure_dir(dir: &Path, mode: u32) -> Result<(), DiskError> {
     }
 }
 
+/// Removes a file, if it is there. Blocks, briefly.
+pub(crate) fn ensure_gone(path: &Path) -> Result<(), DiskError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(DiskError::on("remove", path)(error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// True for the name of a temporary file of [`write()`].
 pub(crate) fn is_temp(name: &str) -> bool {
     name.starts_with(TEMP_PREFIX) && name.ends_with(TEMP_SUFFIX)

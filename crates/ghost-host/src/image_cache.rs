@@ -44,7 +44,7 @@ use origin::Origin;
 pub use qcow2::Qcow2Error;
 use resolve::Publishers;
 use settle::Desk;
-use store::Store;
+use store::{Room, Store};
 
 use crate::publisher::Mirrors;
 
@@ -120,7 +120,8 @@ impl ImageCache {
         patience: Duration,
     ) -> Result<Self, OpenError> {
         let store = Store::open(dir, Arc::clone(&clock), patience)?;
-        Ok(Self { desk: Arc::new(Desk::new(store, origin, limits.size, clock)) })
+        let room = Room { limit: limits.size, keep_free: limits.keep_free };
+        Ok(Self { desk: Arc::new(Desk::new(store, origin, room, clock)) })
     }
 }
 

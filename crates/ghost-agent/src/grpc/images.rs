@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use futures_util::stream::{self, BoxStream, Stream, StreamExt as _};
-use ghost_core::application::{ImageEntry, ImageLibrary, ImageRef};
+use ghost_core::application::{ImageEntry, ImageLibrary, ImageRef, ImageStatus};
 use ghost_core::domain::validation::Violations;
 use ghost_core::domain::{
-    AppError, Bytes, Condition, Fetching, Proof, Signature, TemplateName, Update, shown_url,
+    AppError, Bytes, Checksum, Condition, Fetching, Proof, Signature, TemplateName, Update,
+    shown_url,
 };
 use ghost_proto::agentpb::{
     ImageInfo, ImageProgress, ListImagesResponse, RemoveImageResponse, VerifiedImage,
@@ -44,17 +45,25 @@ pub(super) fn pull(
     });
     let work = async move {
         let _ended = ended.drop_guard();
-        let digest = library.pull(&template).await?.to_string();
-        Ok(ImageProgress {
-            template,
-            stage: "current".to_owned(),
-            digest,
-            ..ImageProgress::default()
-        })
+        let before = current(&library, &template).await;
+        let digest = library.pull(&template).await?;
+        let stage = if before.as_ref() == Some(&digest) { "current" } else { "updated" };
+        let (stage, digest) = (stage.to_owned(), digest.to_string());
+        Ok(ImageProgress { template, stage, digest, ..ImageProgress::default() })
     };
     stream::select(progress.map(Ok), stream::once(work))
         .take_until(closing.cancelled_owned())
         .boxed()
+}
+
+/// What the template's new VMs get without a fetch; nothing if that can't be told.
+async fn current(library: &ImageLibrary, template: &str) -> Option<Checksum> {
+    let entries = library.list().await.ok()?;
+    let is_it = |entry: &ImageEntry| {
+        let of = entry.name.as_ref().is_some_and(|name| name.as_str() == template);
+        of && entry.status == ImageStatus::Current
+    };
+    entries.into_iter().find(is_it)?.image.map(|image| image.checksum)
 }
 
 /// The progress of each template's fetch, how each ended, and what was removed then.

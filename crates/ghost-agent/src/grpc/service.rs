@@ -179,7 +179,9 @@ impl AgentService for AgentApi {
         request: Request<RemoveImageRequest>,
     ) -> Reply<RemoveImageResponse> {
         let (call, message) = Call::open("RemoveImage", request);
-        call.ask(|who| self.quotas.change(who), images::remove(&self.images, &message.image)).await
+        let library = Arc::clone(&self.images);
+        let work = async move { images::remove(&library, &message.image).await };
+        call.change(&self.quotas, &self.tasks, work).await
     }
 
     async fn verify_image(

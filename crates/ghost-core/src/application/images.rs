@@ -17,7 +17,7 @@ pub use upkeep::{Upkeep, UpkeepPlan};
 use super::registry::Registry;
 use crate::domain::{
     AppError, Bytes, CachedImage, Catalog, Checksum, Condition, ErrorKind, Fetching,
-    FieldViolation, Invalid, Template, TemplateName, Update, Verified, VmName, VmStage,
+    FieldViolation, Invalid, Template, TemplateName, Update, Verified, VmName, VmStage, VmView,
 };
 use crate::ports::Ports;
 
@@ -143,8 +143,8 @@ impl ImageLibrary {
         Ok(held.image.checksum)
     }
 
-    /// Looks for new versions of these templates, or of all that are cached, one after another, and tells
-    /// each outcome; then removes what nothing refers to any more.
+    /// Looks for new versions of these templates, each once, or of all that are cached, one after another,
+    /// and tells each outcome; then removes what nothing refers to any more.
     ///
     /// # Errors
     /// `VALIDATION_ERROR` for unknown templates; the port's, if the images can't be listed.
@@ -153,9 +153,13 @@ impl ImageLibrary {
         names: &[String],
         told: &(dyn Fn(Updated) + Send + Sync),
     ) -> Result<Vec<Removed>, AppError> {
-        let named: Result<Vec<_>, _> =
-            names.iter().map(|name| self.template("templates", name)).collect();
-        let named = named?;
+        let mut named: Vec<&Template> = Vec::new();
+        for name in names {
+            let template = self.template("templates", name)?;
+            if !named.iter().any(|known| known.name == template.name) {
+                named.push(template);
+            }
+        }
         let wanted = if named.is_empty() { self.cached().await? } else { named };
         for template in wanted {
             told((template.name.clone(), self.ports.images.update(template).await));
@@ -199,9 +203,27 @@ impl ImageLibrary {
         let mut vms: Vec<String> =
             kept.iter().flat_map(|c| self.users(c)).map(|vm| vm.to_string()).collect();
         vms.sort();
-        let why = match vms.as_slice() {
-            [] => "a VM is just being made on it".to_owned(),
-            vms => format!("VMs are based on it: {}", vms.join(", ")),
+        let unrecorded: Vec<String> = self
+            .registry
+            .views()
+            .iter()
+            .filter(|vm| is_unrecorded(vm))
+            .map(|vm| vm.record.name.to_string())
+            .collect();
+        let why = match (vms.as_slice(), unrecorded.as_slice()) {
+            ([], _) if !self.registry.is_complete() => {
+                return AppError::new(
+                    ErrorKind::WrongState,
+                    format!("{image} cannot be removed: it is not known whether libvirt has VMs that are in no record"),
+                )
+                .remedy("see that libvirt runs, and the agent's log for domains that are in no record");
+            }
+            ([], []) => "a VM is just being made on it".to_owned(),
+            ([], vms) => format!(
+                "it is not recorded what these VMs are based on, so it may be this: {}",
+                vms.join(", ")
+            ),
+            (vms, _) => format!("VMs are based on it: {}", vms.join(", ")),
         };
         AppError::new(ErrorKind::WrongState, format!("{image} cannot be removed: {why}")).remedy(
             "delete these VMs first; new VMs of the template get its newest image in any case",
@@ -222,10 +244,11 @@ impl ImageLibrary {
     }
 
     /// Compares the images that are meant, or all, with their digests. Those that differ are in quarantine
-    /// then.
+    /// then. One that cannot be compared keeps no other from it: that is logged, and it is missing in what is
+    /// returned.
     ///
     /// # Errors
-    /// `NOT_FOUND`; the port's.
+    /// `NOT_FOUND`; the port's, if none could be compared.
     pub async fn verify(
         &self,
         image: Option<&ImageRef>,
@@ -234,9 +257,16 @@ impl ImageLibrary {
             Some(image) => self.meant(image).await?,
             None => self.ports.images.list().await?,
         };
-        let mut all = Vec::new();
+        let (mut all, mut failed) = (Vec::new(), None);
         for image in meant {
-            let verified = self.ports.images.verify(&image.checksum).await?;
+            let verified = match self.ports.images.verify(&image.checksum).await {
+                Ok(verified) => verified,
+                Err(error) => {
+                    tracing::warn!(image = %image.checksum, error = %error, "a cached image could not be compared with its digest");
+                    failed.get_or_insert(error);
+                    continue;
+                }
+            };
             if let Condition::Quarantined { why } = &verified.condition {
                 tracing::error!(
                     image = %image.checksum, why, used_by = ?self.users(&image.checksum),
@@ -245,7 +275,10 @@ impl ImageLibrary {
             }
             all.push((image, verified));
         }
-        Ok(all)
+        match failed {
+            Some(error) if all.is_empty() => Err(error),
+            Some(_) | None => Ok(all),
+        }
     }
 
     /// Removes what no template and no VM refers to, and what goes beyond the limits.
@@ -302,11 +335,16 @@ impl ImageLibrary {
     }
 }
 
-/// A VM whose image is not recorded may be based on any; while it is being made, the image is held.
+/// A VM whose image is not recorded may be based on any, and so may one that is in no record.
 fn is_used(registry: &Registry, image: &Checksum) -> bool {
-    registry.views().iter().any(|vm| match (&vm.record.image, &vm.record.stage) {
-        (Some(base), _) => base == image,
-        (None, VmStage::Creating { .. }) => false,
+    let uses = |vm: &VmView| is_unrecorded(vm) || vm.record.image.as_ref() == Some(image);
+    !registry.is_complete() || registry.views().iter().any(|vm| uses(vm))
+}
+
+/// While it is being made, the image is held.
+fn is_unrecorded(vm: &VmView) -> bool {
+    match (&vm.record.image, &vm.record.stage) {
+        (Some(_), _) | (None, VmStage::Creating { .. }) => false,
         (None, VmStage::Ready { .. } | VmStage::Deleting) => true,
-    })
+    }
 }

@@ -28,6 +28,13 @@ pub(super) const DOUBT: Duration = Duration::from_secs(60);
 /// Most steps that one VM needs: define, start, settle.
 const MOST_STEPS: usize = 3;
 
+/// Whether a domain of this agent is of no VM.
+enum Stranger {
+    None,
+    /// It is, with its disk.
+    LeftAlone,
+}
+
 /// The use case.
 #[derive(Debug)]
 pub struct Reconcile {
@@ -90,38 +97,44 @@ impl Reconcile {
             before.contains(&id) || registry.suspects(id) || registry.ids().borrow().contains(&id)
         };
         let (lost, unreadable) = plan::lost(kept, known);
+        let is_readable = unreadable.is_empty();
         for id in unreadable {
             tracing::error!(vm_id = %id, "a domain of this agent is in no record, and the record in its metadata can't be read: it is left alone; look at it with virsh dumpxml");
         }
-        let mut result = Ok(());
+        let (mut result, mut complete) = (Ok(()), is_readable);
         for record in lost {
             let (id, name) = (record.id, record.name.clone());
-            if let Err(error) = self.take_in(record, runs(id)).await {
-                tracing::error!(vm_name = %name, vm_id = %id, error = %error, "cannot make the lost record of this VM anew; will try again in some seconds");
-                result = Err(error);
+            match self.take_in(record, runs(id)).await {
+                Ok(Stranger::None) => {}
+                Ok(Stranger::LeftAlone) => complete = false,
+                Err(error) => {
+                    tracing::error!(vm_name = %name, vm_id = %id, error = %error, "cannot make the lost record of this VM anew; will try again in some seconds");
+                    (result, complete) = (Err(error), false);
+                }
             }
         }
+        self.registry.compared(complete);
         result
     }
 
-    async fn take_in(&self, record: VmRecord, runs: bool) -> Result<(), AppError> {
+    async fn take_in(&self, record: VmRecord, runs: bool) -> Result<Stranger, AppError> {
         let (id, name) = (record.id, &record.name);
         if self.registry.view(&VmRef::Name(name.clone())).is_ok() {
             tracing::error!(vm_name = %name, vm_id = %id, "a domain of this agent is in no record, and its name belongs to another VM by now; remove the domain and its volumes by hand");
-            return Ok(());
+            return Ok(Stranger::LeftAlone);
         }
         if !runs && self.ports.storage.find(id).await?.disk.is_none() {
             // Not a VM that was lost, but one whose undo was overtaken.
             tracing::warn!(vm_name = %name, vm_id = %id, "a domain of this agent is in no record and has no disk: it is removed");
             self.registry.suspect(id, self.ports.clock.monotonic());
-            return Ok(());
+            return Ok(Stranger::None);
         }
         // What it shall be is what it is; that is not known before libvirt's answer is taken in.
         let record = VmRecord { stage: VmStage::settled(Desired::Stopped), ..record };
         self.ports.ledger.save(&record).await?;
         tracing::warn!(vm_name = %record.name, vm_id = %id, "the record of this VM was lost; it was made anew from libvirt's metadata");
         self.registry.adopt(record);
-        Ok(())
+        Ok(Stranger::None)
     }
 
     /// Acts on every VM that needs it and is not being worked on, and looks again for what was removed

@@ -8,7 +8,7 @@ mod entry;
 pub mod feed;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -81,6 +81,7 @@ pub struct Registry {
     count: AtomicU64,
     contact: Mutex<Contact>,
     suspects: Mutex<BTreeMap<VmId, Duration>>,
+    complete: AtomicBool,
     /// Changed under the lock of `vms` only.
     feed: Mutex<Feed>,
 }
@@ -281,6 +282,18 @@ impl Registry {
     pub fn due_suspects(&self, now: Duration) -> Vec<VmId> {
         let suspects = lock(&self.suspects);
         suspects.iter().filter(|(_, due)| **due <= now).map(|(id, _)| *id).collect()
+    }
+
+    /// Notes whether every domain of this agent that libvirt has belongs to a VM of here. A new process does not
+    /// know: the ledger may have lost a record.
+    pub fn compared(&self, complete: bool) {
+        self.complete.store(complete, Ordering::Release);
+    }
+
+    /// Whether what was made for VMs belongs to these VMs, and no other's disk is on this host.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.complete.load(Ordering::Acquire)
     }
 
     /// Notes that nothing of that VM is left.

@@ -23,7 +23,8 @@ pub trait Images: std::fmt::Debug + Send + Sync {
     /// Every image that is cached or in quarantine, by digest.
     async fn list(&self) -> PortResult<Vec<CachedImage>>;
 
-    /// Compares the whole image with its digest; one that differs is quarantined.
+    /// Compares the whole image with its digest; one that differs, or that the disk does not give, is
+    /// quarantined, and one in quarantine that fits comes back.
     ///
     /// # Errors
     /// `NOT_FOUND`; whatever kept it from being read.
@@ -32,7 +33,8 @@ pub trait Images: std::fmt::Debug + Send + Sync {
     /// Forgets which image the template's new VMs get: the next one asks the publisher again.
     async fn ensure_forgotten(&self, template: &TemplateName) -> PortResult<()>;
 
-    /// Removes an image, in quarantine or not, and gives what its file took.
+    /// Removes an image, in quarantine or not, and gives what its file took. If it stays, templates that were
+    /// made to forget it get it again.
     ///
     /// # Errors
     /// `CONFLICT` if a template's new VMs get it or `users` says that a VM is based on it (`WrongState`),

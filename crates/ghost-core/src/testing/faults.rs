@@ -19,6 +19,7 @@ struct Plan {
     calls: Vec<&'static str>,
     fail: Option<(usize, FaultMoment)>,
     dead_from: Option<usize>,
+    dead: Option<&'static str>,
     paused_at: Option<&'static str>,
     pace: Option<fastrand::Rng>,
     lingers: Option<(&'static str, Duration)>,
@@ -46,6 +47,11 @@ impl Faults {
         plan.dead_from = Some(plan.calls.len() + n);
     }
 
+    /// Lets each call of that name from now on fail, until [`heal`](Self::heal).
+    pub fn fail_always(&self, call: &'static str) {
+        self.plan().dead = Some(call);
+    }
+
     /// Lets each call from now on take some of the clock's milliseconds, 0 to 20, by `seed`: so that what
     /// goes on at once is interleaved, and always in the same way.
     pub fn interleave(&self, seed: u64) {
@@ -60,7 +66,7 @@ impl Faults {
     /// Nothing fails any more.
     pub fn heal(&self) {
         let mut plan = self.plan();
-        (plan.fail, plan.dead_from, plan.paused_at) = (None, None, None);
+        (plan.fail, plan.dead_from, plan.dead, plan.paused_at) = (None, None, None, None);
         drop(plan);
         self.resumed.notify_waiters();
     }
@@ -121,9 +127,10 @@ impl Faults {
             self.reached.notify_one();
             resumed.await;
         }
-        let (fail, dead_from) = {
+        let (fail, is_dead) = {
             let plan = self.plan();
-            (plan.fail, plan.dead_from)
+            let is_dead = plan.dead_from.is_some_and(|from| n >= from) || plan.dead == Some(name);
+            (plan.fail, is_dead)
         };
         let failure = || {
             AppError::new(
@@ -131,7 +138,7 @@ impl Faults {
                 format!("planned failure of call {n}, {name}"),
             )
         };
-        if dead_from.is_some_and(|from| n >= from) || fail == Some((n, FaultMoment::Before)) {
+        if is_dead || fail == Some((n, FaultMoment::Before)) {
             return Err(failure());
         }
         let done = work()?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::rig::{Rig, by_name};
 use futures_util::future::join_all;
-use ghost_core::application::{ImageLibrary, ImageRef, Retention, Upkeep, UpkeepPlan};
+use ghost_core::application::{ImageLibrary, ImageRef, Limits, Retention, Upkeep, UpkeepPlan};
 use ghost_core::domain::{
     Arch, Bytes, Catalog, Checksum, Condition, DigestList, ErrorKind, FetchStage, Fetching,
     HashAlgorithm, ListFormat, Proof, Signature, Template, TemplateName, Update, VmSpec,
@@ -36,7 +36,9 @@ fn spec(vm: &str) -> VmSpec {
     VmSpec { template: catalog().get(&name()).unwrap().clone(), ..samples::spec(vm) }
 }
 
+/// Of an agent that has compared its VMs with libvirt's domains.
 fn library(rig: &Rig, retention: Retention) -> ImageLibrary {
+    rig.registry.compared(true);
     let registry = Arc::clone(&rig.registry);
     ImageLibrary::new(rig.world.ports(), registry, Arc::new(catalog()), retention)
 }
@@ -107,6 +109,37 @@ async fn a_vm_whose_image_is_not_recorded_keeps_all_images() {
     rig.world.publish_version(&name(), 2);
     update(&library).await;
     assert_eq!(cached(&rig).await.len(), 2);
+    let refused = library.remove(&ImageRef::Template(name())).await.unwrap_err().to_string();
+    assert!(refused.contains("it may be this: anna"), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vm_that_the_ledger_has_lost_keeps_its_image_before_libvirt_was_asked() {
+    let rig = Rig::new();
+    rig.create.run(spec("anna")).await.unwrap();
+    let first = cached(&rig).await.remove(0);
+    let anna = rig.status.run(&by_name("anna")).unwrap().record.id;
+    rig.world.ports().ledger.ensure_removed(anna).await.unwrap();
+    rig.world.publish_version(&name(), 2);
+
+    let rig = Rig::on(Arc::clone(&rig.world), Limits::default());
+    rig.reconcile.adopt().await.unwrap();
+    let (ports, registry) = (rig.world.ports(), Arc::clone(&rig.registry));
+    let library = ImageLibrary::new(ports, registry, Arc::new(catalog()), Retention::default());
+    update(&library).await;
+    assert!(cached(&rig).await.contains(&first));
+    let refused = library.remove(&ImageRef::Template(name())).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("it is not known whether libvirt has VMs that are in no record"),
+        "{refused}"
+    );
+
+    rig.reconcile.look().await.unwrap();
+    library.collect().await.unwrap();
+    assert!(cached(&rig).await.contains(&first));
+    rig.delete.run(&by_name("anna")).await.unwrap();
+    library.collect().await.unwrap();
+    assert!(!cached(&rig).await.contains(&first));
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,6 +153,35 @@ async fn a_rotten_image_is_found_put_aside_and_brought_back() {
     assert_eq!(library.list().await.unwrap()[0].status.as_str(), "quarantined");
     assert_eq!(library.pull("debian-12").await.unwrap(), image);
     assert_eq!(library.list().await.unwrap()[0].status.as_str(), "current");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_cannot_be_compared_keeps_no_other_from_being_verified() {
+    let rig = Rig::new();
+    let library = library(&rig, Retention::default());
+    rig.create.run(spec("anna")).await.unwrap();
+    let second = rig.world.publish_version(&name(), 2);
+    update(&library).await;
+    // The list, and then the first image.
+    rig.world.faults.fail_at(1, ghost_core::testing::FaultMoment::Before);
+    let verified = library.verify(None).await.unwrap();
+    let verified: Vec<_> = verified.into_iter().map(|(_, verified)| verified.checksum).collect();
+    assert_eq!(verified, [second]);
+
+    rig.world.faults.fail_always("verify");
+    let failed = library.verify(None).await.unwrap_err();
+    assert!(failed.to_string().contains("planned failure"), "{failed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_template_that_is_named_twice_is_updated_once() {
+    let rig = Rig::new();
+    let library = library(&rig, Retention::default());
+    library.pull("debian-12").await.unwrap();
+    let told = Mutex::new(0);
+    let twice = ["debian-12".to_owned(), "debian-12".to_owned()];
+    library.update(&twice, &|_| *told.lock().unwrap() += 1).await.unwrap();
+    assert_eq!((asked(&rig), *told.lock().unwrap()), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -231,6 +293,59 @@ async fn a_publisher_who_cannot_be_reached_is_asked_again_within_hours() {
     rig.world.faults.fail_at(1, ghost_core::testing::FaultMoment::Before);
     upkeep(&rig, WEEKLY, Duration::from_secs(3 * 60 * 60)).await;
     assert_eq!(asked(&rig), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_publisher_who_fails_for_good_is_asked_less_and_less_often() {
+    let rig = Rig::new();
+    library(&rig, Retention::default()).pull("debian-12").await.unwrap();
+    rig.world.clock.sleep(WEEK).await;
+    rig.world.faults.fail_always("update");
+    upkeep(&rig, WEEKLY, WEEK).await;
+    assert!((9..=14).contains(&asked(&rig)), "{}", asked(&rig));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_cannot_be_read_keeps_no_other_from_being_looked_after() {
+    let rig = Rig::new();
+    let library = library(&rig, Retention::default());
+    rig.create.run(spec("anna")).await.unwrap();
+    rig.world.publish_version(&name(), 2);
+    update(&library).await;
+    assert_eq!(cached(&rig).await.len(), 2);
+    rig.world.clock.sleep(WEEK).await;
+    rig.world.faults.fail_always("verify");
+    Upkeep::new(library, UpkeepPlan { update: None, verify: Some(WEEK) }).look().await;
+    let calls = rig.world.faults.calls();
+    assert_eq!(calls.iter().filter(|call| **call == "verify").count(), 2, "{calls:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn fetches_that_come_and_go_do_not_put_the_upkeep_off() {
+    let rig = Rig::new();
+    library(&rig, Retention::default()).pull("debian-12").await.unwrap();
+    rig.world.clock.sleep(WEEK).await;
+    let fetch = Fetching {
+        templates: vec![name()],
+        url: String::new(),
+        stage: FetchStage::Asking,
+        done: Bytes(0),
+        total: None,
+    };
+    let world = Arc::clone(&rig.world);
+    let fetching = async {
+        for _ in 0..100 {
+            world.show_fetching(vec![fetch.clone()]);
+            world.clock.sleep(Duration::from_secs(1)).await;
+            world.show_fetching(Vec::new());
+            world.clock.sleep(Duration::from_secs(300)).await;
+        }
+    };
+    tokio::select! {
+        () = upkeep(&rig, WEEKLY, WEEK) => {}
+        () = fetching => {}
+    }
+    assert_eq!(asked(&rig), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ghost_core::domain::{
     AppError, Bytes, Checksum, ErrorKind, FieldViolation, Template, TemplateName,
 };
+use jiff::Timestamp;
 
 use super::fetch::{Pace, RedirectTrouble};
 use super::qcow2::Qcow2Error;
@@ -63,6 +64,12 @@ pub enum ImageError {
     /// The publisher's list isn't signed as the catalogue says.
     #[error("{url}: {why}")]
     Forged { url: String, why: SignatureError },
+    /// A list that was good once.
+    #[error(
+        "the publisher's list for {url} is signed on {signed}, the present image's on {present}: an old \
+         list was given again"
+    )]
+    Replayed { url: String, signed: Timestamp, present: Timestamp },
     /// The cache's own folder.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -187,6 +194,10 @@ impl ImageError {
             Self::Forged { .. } => {
                 "use another mirror; if that has the same, ask the publisher before you trust it"
             }
+            Self::Replayed { .. } => {
+                "try again later or use another mirror; if the publisher took the newer image back: agentctl \
+                 image remove TEMPLATE starts anew"
+            }
             Self::Disk(_) => "see the cause",
             Self::Unreadable { .. } | Self::NoRegularFile { .. } => {
                 "make it a file that the agent's user may read, or correct the url in images.catalog"
@@ -250,6 +261,7 @@ impl ImageError {
             Self::Unlisted { .. }
             | Self::NoKey { .. }
             | Self::Forged { .. }
+            | Self::Replayed { .. }
             | Self::Unreadable { .. }
             | Self::NoRegularFile { .. }
             | Self::Client(_)

@@ -26,7 +26,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ghost_core::domain::{Bytes, PublishedDigest};
+use ghost_core::domain::{Bytes, PublishedDigest, shown_url as shown};
 use ghost_core::ports::Clock;
 use tokio::time::timeout;
 use url::Url;
@@ -39,7 +39,6 @@ use super::{ImageError, Limits};
 
 pub use pace::Pace;
 pub use redirect::RedirectTrouble;
-pub(super) use web::shown;
 
 /// What a fetch tells while it goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -44,18 +44,23 @@ where
     {
         let start = || {
             let ends = End { under_way: Arc::clone(&self.under_way), key: key.clone() };
-            let work = work();
-            let task = self.tasks.spawn(async move {
-                let _ends = ends;
-                work.await
-            });
-            let outcome = |joined: Result<Outcome<V>, _>| {
-                joined.unwrap_or_else(|error| Err(Arc::new(ImageError::Interrupted(error))))
+            let (work, tasks) = (work(), self.tasks.clone());
+            let flight = async move {
+                let task = tasks.spawn(async move {
+                    let _ends = ends;
+                    work.await
+                });
+                task.await.unwrap_or_else(|error| Err(Arc::new(ImageError::Interrupted(error))))
             };
-            task.map(outcome).boxed().shared()
+            flight.boxed().shared()
         };
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        under_way.entry(key.clone()).or_insert_with(start).clone()
+        let flight = under_way.entry(key.clone()).or_insert_with(start).clone();
+        drop(under_way);
+        // The first look begins the task, and not under the lock: a runtime that is shutting down drops it
+        // at once, and with it the `End`, which wants the lock.
+        let _maybe_ended = flight.clone().now_or_never();
+        flight
     }
 }
 
@@ -71,5 +76,28 @@ impl<K: Eq + Hash, V> Drop for End<K, V> {
             self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
         // What it holds may do anything when it is dropped, but not under the lock.
         drop(flight);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn work_that_is_begun_while_the_runtime_goes_down_ends_at_once() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+        let handle = runtime.handle().clone();
+        runtime.shutdown_background();
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let _inside = handle.enter();
+            let flights: Flights<u8, u8> = Flights::new(&TaskTracker::new());
+            let flight = flights.join(&1, || async { Ok(1) });
+            let outcome = futures_util::FutureExt::now_or_never(flight);
+            tell.send(matches!(outcome, Some(Err(_)))).unwrap();
+        });
+        assert!(told.recv_timeout(Duration::from_secs(20)).expect("it waits for its own lock"));
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use ghost_core::domain::{Bytes, PublishedDigest, Template};
+use jiff::Timestamp;
 
 use super::ImageError;
 use super::fetch::Told;
@@ -14,11 +15,39 @@ use super::proven::ProvenFile;
 use super::store::Unpacking;
 use crate::publisher::Compression;
 
+/// By what digest an image is offered, and on whose word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Offer {
+    pub(super) digest: PublishedDigest,
+    pub(super) word: Word,
+}
+
+/// Who says that this is the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word {
+    /// The catalogue itself.
+    Catalog,
+    /// A list that nobody signed.
+    Unsigned,
+    /// A list that its publisher signed at that time, by his own clock.
+    Signed(Timestamp),
+}
+
+impl Word {
+    /// When it was signed, if it was.
+    pub(super) const fn signed_at(self) -> Option<Timestamp> {
+        match self {
+            Self::Signed(at) => Some(at),
+            Self::Catalog | Self::Unsigned => None,
+        }
+    }
+}
+
 /// Publishers and their mirrors.
 #[async_trait]
 pub(super) trait Origin: Debug + Send + Sync {
     /// By what digest the template's image is offered now.
-    async fn digest(&self, template: &Template) -> Result<PublishedDigest, ImageError>;
+    async fn offer(&self, template: &Template) -> Result<Offer, ImageError>;
 
     /// Fetches the template's file into `parts`, taking up what an earlier try left there.
     async fn file(
@@ -47,13 +76,3 @@ pub(super) trait Origin: Debug + Send + Sync {
 /// [`Origin::unpack`], with whom it tells.
 pub(super) type Unpack<'a> =
     dyn Fn(Compression, &mut dyn Read, &mut dyn Write, Bytes) -> Result<(), Unpacking> + Send + 'a;
-
-/// How a file is to be unpacked, by the marks that the formats' specifications put at the begin.
-pub(super) fn packing(start: &[u8]) -> Compression {
-    match start {
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Compression::Xz,
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
-        [0x1f, 0x8b, ..] => Compression::Gzip,
-        _ => Compression::None,
-    }
-}

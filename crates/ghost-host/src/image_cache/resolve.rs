@@ -14,7 +14,7 @@ use ghost_core::ports::Clock;
 use url::Url;
 
 use super::fetch::{Fetcher, Told};
-use super::origin::Origin;
+use super::origin::{Offer, Origin, Word};
 use super::proven::ProvenFile;
 use super::store::Unpacking;
 use super::{ImageError, Limits};
@@ -36,26 +36,29 @@ impl Publishers {
         Self { fetcher: Fetcher::new(limits, Arc::clone(&clock)), mirrors, clock }
     }
 
-    /// The digest that the publisher's list states.
-    async fn listed(&self, list: &DigestList) -> Result<PublishedDigest, ImageError> {
+    /// What the publisher's list states.
+    async fn listed(&self, list: &DigestList) -> Result<Offer, ImageError> {
         let url = self.mirrors.rewrite(&list.url);
         let text = self.fetcher.document(&url).await?;
         let forged = |why| ImageError::Forged { url: shown_url(&url), why };
         let now = self.clock.now();
-        let proven = match &list.signature {
-            Signature::Unsigned { .. } => text,
+        let (proven, word) = match &list.signature {
+            Signature::Unsigned { .. } => (text, Word::Unsigned),
             Signature::Detached { url: beside, key } => {
                 let beside = self.mirrors.rewrite(beside);
                 let made = self.fetcher.document(&beside).await?;
-                detached(&pinned_key(key, &url)?, &made, &text, now).map_err(forged)?;
-                text
+                let at = detached(&pinned_key(key, &url)?, &made, &text, now).map_err(forged)?;
+                (text, Word::Signed(at))
             }
             Signature::Clearsigned { key } => {
-                clearsigned(&pinned_key(key, &url)?, &text, now).map_err(forged)?.into_bytes()
+                let (text, at) =
+                    clearsigned(&pinned_key(key, &url)?, &text, now).map_err(forged)?;
+                (text.into_bytes(), Word::Signed(at))
             }
         };
-        sums::find(&proven, list.format, &list.file, list.algorithm)
-            .map_err(|why| ImageError::Unlisted { url: shown_url(&url), why })
+        let digest = sums::find(&proven, list.format, &list.file, list.algorithm)
+            .map_err(|why| ImageError::Unlisted { url: shown_url(&url), why })?;
+        Ok(Offer { digest, word })
     }
 }
 
@@ -69,9 +72,9 @@ fn pinned_key(name: &str, url: &Url) -> Result<PinnedKey, ImageError> {
 
 #[async_trait]
 impl Origin for Publishers {
-    async fn digest(&self, template: &Template) -> Result<PublishedDigest, ImageError> {
+    async fn offer(&self, template: &Template) -> Result<Offer, ImageError> {
         match &template.proof {
-            Proof::Pinned(digest) => Ok(digest.clone()),
+            Proof::Pinned(digest) => Ok(Offer { digest: digest.clone(), word: Word::Catalog }),
             Proof::Listed(list) => self.listed(list).await,
         }
     }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ghost_core::domain::{
-    Bytes, CachedImage, Checksum, FetchStage, Fetching, HeldImage, Proof, PublishedDigest,
-    Template, TemplateName, Update, Verified,
+    CachedImage, Checksum, FetchStage, Fetching, HeldImage, Proof, PublishedDigest, Template,
+    TemplateName, Update, Verified,
 };
 use ghost_core::ports::Clock;
 use tokio::sync::watch;
@@ -15,9 +15,9 @@ use tokio_util::task::TaskTracker;
 use super::ImageError;
 use super::fetch::Told;
 use super::flights::{Flights, Outcome};
-use super::origin::Origin;
+use super::origin::{Offer, Origin, Word};
 use super::progress::{Board, Subject};
-use super::store::{Look, Store};
+use super::store::{Look, Room, Store};
 
 /// What a template's image is settled by: its name, and the catalogue's digest if that names one.
 type Case = (TemplateName, Option<PublishedDigest>);
@@ -27,8 +27,7 @@ type Case = (TemplateName, Option<PublishedDigest>);
 pub(super) struct Desk {
     store: Store,
     origin: Arc<dyn Origin>,
-    /// Of an unpacked file.
-    limit: Bytes,
+    room: Room,
     board: Arc<Board>,
     cases: Flights<Case, HeldImage>,
     updates: Flights<Case, Update>,
@@ -40,13 +39,13 @@ impl Desk {
     pub(super) fn new(
         store: Store,
         origin: Arc<dyn Origin>,
-        limit: Bytes,
+        room: Room,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let (tasks, board) = (TaskTracker::new(), Arc::new(Board::new(clock)));
         let (cases, updates) = (Flights::new(&tasks), Flights::new(&tasks));
         let (files, hashes) = (Flights::new(&tasks), Flights::new(&tasks));
-        Self { store, origin, limit, board, cases, updates, files, hashes }
+        Self { store, origin, room, board, cases, updates, files, hashes }
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -109,15 +108,20 @@ impl Desk {
         }
     }
 
-    /// By what digest the template's image is offered now.
-    async fn digest(&self, template: &Template) -> Outcome<PublishedDigest> {
+    /// By what digest the template's image is offered now; never an older offer than the present one.
+    async fn offer(&self, template: &Template) -> Outcome<Offer> {
         match &template.proof {
-            Proof::Pinned(digest) => return Ok(digest.clone()),
+            Proof::Pinned(digest) => {
+                return Ok(Offer { digest: digest.clone(), word: Word::Catalog });
+            }
             Proof::Listed(_) => {}
         }
         let (subject, url) = (Subject::Word(template.name.clone()), self.origin.shown(template));
-        let _seat = self.board.join(subject, &template.name, url);
-        Ok(self.origin.digest(template).await?)
+        let _seat = self.board.join(subject, &template.name, url.clone());
+        let offer = self.origin.offer(template).await?;
+        // Before anything is fetched for it.
+        self.store.ensure_no_replay(&template.name, &offer, url).await?;
+        Ok(offer)
     }
 
     async fn cached_or_fetched(
@@ -150,9 +154,9 @@ async fn settle(desk: Arc<Desk>, template: Template) -> Outcome<HeldImage> {
     if let Some(held) = desk.cleared(look).await? {
         return Ok(held);
     }
-    let digest = desk.digest(&template).await?;
-    let held = desk.cached_or_fetched(&template, &digest).await?;
-    desk.store.point(&name, &held, digest, desk.origin.shown(&template)).await?;
+    let offer = desk.offer(&template).await?;
+    let held = desk.cached_or_fetched(&template, &offer.digest).await?;
+    desk.store.point(&name, &held, offer, desk.origin.shown(&template)).await?;
     Ok(held)
 }
 
@@ -160,10 +164,10 @@ async fn update(desk: Arc<Desk>, template: Template) -> Outcome<Update> {
     if !desk.store.knows(&template.name).await {
         return Ok(Update::NotCached);
     }
-    let digest = desk.digest(&template).await?;
-    let held = desk.cached_or_fetched(&template, &digest).await?;
+    let offer = desk.offer(&template).await?;
+    let held = desk.cached_or_fetched(&template, &offer.digest).await?;
     let url = desk.origin.shown(&template);
-    Ok(desk.store.renew(&template.name, &held, digest, url).await?)
+    Ok(desk.store.renew(&template.name, &held, offer, url).await?)
 }
 
 async fn fetch(desk: Arc<Desk>, template: Template, digest: PublishedDigest) -> Outcome<HeldImage> {
@@ -172,6 +176,7 @@ async fn fetch(desk: Arc<Desk>, template: Template, digest: PublishedDigest) -> 
         return Ok(held);
     }
     tracing::info!(template = %template.name, url = %desk.origin.shown(&template), "fetching a base image");
+    desk.store.sweep_parts().await?;
     let subject = Subject::File(digest.clone());
     let told = |told| match told {
         Told::Downloading { done, total } => {
@@ -190,7 +195,7 @@ async fn fetch(desk: Arc<Desk>, template: Template, digest: PublishedDigest) -> 
             let mut told = |read| board.tell(&subject, FetchStage::Unpacking, read, Some(size));
             origin.unpack(compression, from, to, limit, &mut told)
         };
-    let candidate = desk.store.candidate(proven, desk.limit, Box::new(unpack)).await?;
+    let candidate = desk.store.candidate(proven, desk.room, Box::new(unpack)).await?;
     let look = desk.store.take(&candidate.checksum).await?;
     // A touched image of the same content is rather kept than replaced under those who use it.
     drop(desk.cleared(look).await?);

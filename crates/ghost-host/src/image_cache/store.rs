@@ -17,6 +17,7 @@ mod admit;
 mod books;
 mod file;
 mod folder;
+mod judge;
 mod listing;
 mod notes;
 mod pointers;
@@ -28,22 +29,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ghost_core::domain::{
-    Bytes, CachedImage, Checksum, Condition, HeldImage, ImageUsers, PublishedDigest, TemplateName,
-    Update, Verified,
+    Bytes, CachedImage, Checksum, HeldImage, ImageUsers, PublishedDigest, TemplateName, Update,
+    Verified,
 };
 use ghost_core::ports::Clock;
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 
-pub(super) use admit::{Candidate, Unpacking};
+pub(super) use admit::{Candidate, Room, Unpacking};
 use books::Books;
 pub(super) use books::Look;
 use folder::Folder;
-use notes::{Pointer, Version};
+use judge::Suspected;
+use notes::Pointer;
 
 use super::ImageError;
 use super::error::OpenError;
-use super::origin::Unpack;
+use super::origin::{Offer, Unpack};
 use super::proven::ProvenFile;
 use crate::disk_error::DiskError;
 
@@ -69,6 +71,12 @@ impl Store {
         sweep::remove_leftovers(&folder, clock.now())?;
         let books = Arc::new(Mutex::new(Books::read(folder.clone())?));
         Ok(Self { folder, books, clock, _lock: lock })
+    }
+
+    /// Removes downloads that nobody took up again for long. An agent may run for years.
+    pub(super) async fn sweep_parts(&self) -> Result<(), ImageError> {
+        let (folder, now) = (self.folder.clone(), self.clock.now());
+        blocking(move || Ok(sweep::remove_old_parts(&folder, now)?)).await
     }
 
     /// Where files on their way lie.
@@ -114,31 +122,32 @@ impl Store {
         .await
     }
 
-    /// Hashes an image and decides what becomes of it; of one in quarantine the reason is known.
+    /// Hashes an image and decides what becomes of it; one in quarantine comes back if it fits.
     ///
     /// # Errors
     /// [`ImageError::NotCached`].
     pub(super) async fn verify(&self, image: &Checksum) -> Result<Verified, ImageError> {
         let checksum = image.clone();
-        let looked = self.with(move |books, _now| {
-            Ok((books.suspect(&checksum)?, books.quarantined(&checksum)?))
-        });
-        let mut suspected = match looked.await? {
-            (Some(suspected), _) => suspected,
-            (None, Some(why)) => {
-                let condition = Condition::Quarantined { why };
-                return Ok(Verified { checksum: image.clone(), read: Bytes(0), condition });
-            }
-            (None, None) => return Err(ImageError::NotCached { checksum: image.clone() }),
-        };
-        let path = self.folder.image(image);
+        match self.with(move |books, _now| books.suspect(&checksum)).await? {
+            Some(suspected) => self.judged(image, suspected).await,
+            None => Err(ImageError::NotCached { checksum: image.clone() }),
+        }
+    }
+
+    async fn judged(
+        &self,
+        image: &Checksum,
+        mut suspected: Suspected,
+    ) -> Result<Verified, ImageError> {
+        // Not with the books: it takes as long as the disk does.
         let hash = move || {
-            let hashed = suspected.opened.sha256().map_err(DiskError::on("read", &path))?;
-            Ok((suspected, hashed))
+            let got = suspected.hash()?;
+            Ok((suspected, got))
         };
-        let (mut suspected, (got, read)) = blocking(hash).await?;
+        let (mut suspected, got) = blocking(hash).await?;
+        let read = got.read();
         let checksum = image.clone();
-        let judge = move |books: &mut Books, now| books.judge(&checksum, &mut suspected, &got, now);
+        let judge = move |books: &mut Books, now| books.judge(&checksum, &mut suspected, got, now);
         let condition = self.with(judge).await?;
         Ok(Verified { checksum: image.clone(), read, condition })
     }
@@ -150,10 +159,10 @@ impl Store {
     pub(super) async fn candidate(
         &self,
         proven: ProvenFile,
-        limit: Bytes,
+        room: Room,
         unpack: Box<Unpack<'static>>,
     ) -> Result<Candidate, ImageError> {
-        blocking(move || admit::candidate(proven, limit, &unpack)).await
+        blocking(move || admit::candidate(proven, room, &unpack)).await
     }
 
     /// Gives a candidate its name, unless a usable image has it.
@@ -171,14 +180,25 @@ impl Store {
         &self,
         template: &TemplateName,
         held: &HeldImage,
-        published: PublishedDigest,
+        offer: Offer,
         url: String,
     ) -> Result<(), ImageError> {
-        let (template, checksum) = (template.clone(), held.image.checksum.clone());
-        self.with(move |books, now| {
-            books.point(&template, Version { checksum, published, url, since: now })
-        })
-        .await
+        let (template, image) = (template.clone(), held.image.checksum.clone());
+        self.with(move |books, now| books.point(&template, &image, offer, url, now)).await
+    }
+
+    /// Fails if the offer is of an older list than the template's present image.
+    ///
+    /// # Errors
+    /// [`ImageError::Replayed`].
+    pub(super) async fn ensure_no_replay(
+        &self,
+        template: &TemplateName,
+        offer: &Offer,
+        url: String,
+    ) -> Result<(), ImageError> {
+        let (template, offer) = (template.clone(), offer.clone());
+        self.with(move |books, _now| books.ensure_no_replay(&template, &offer, &url)).await
     }
 
     /// As [`Store::point`], for a template that has an image; says what changed.
@@ -186,7 +206,7 @@ impl Store {
         &self,
         template: &TemplateName,
         held: &HeldImage,
-        published: PublishedDigest,
+        offer: Offer,
         url: String,
     ) -> Result<Update, ImageError> {
         let (template, to) = (template.clone(), held.image.checksum.clone());
@@ -196,8 +216,7 @@ impl Store {
             let Some(from) = current.map(|version| version.checksum.clone()) else {
                 return Ok(Update::NotCached);
             };
-            let checksum = to.clone();
-            books.point(&template, Version { checksum, published, url, since: now })?;
+            books.point(&template, &to, offer, url, now)?;
             Ok(if from == to { Update::Current(to) } else { Update::New { from, to } })
         })
         .await
@@ -221,16 +240,24 @@ impl Store {
         Ok((listing.images, listing.suspects))
     }
 
-    /// Removes an image that nobody uses, and gives what it took.
+    /// Removes an image that nobody uses, and gives what it took. The templates that were made to forget one
+    /// that stays get it again.
     pub(super) async fn remove(
         &self,
         image: &Checksum,
         users: &ImageUsers,
     ) -> Result<Bytes, ImageError> {
         let mut books = Arc::clone(&self.books).lock_owned().await;
-        books.ensure_unused(image, users)?;
+        let allowed = books.ensure_unused(image, users);
         let image = image.clone();
-        blocking(move || books.remove(&image)).await
+        blocking(move || match allowed {
+            Ok(()) => books.remove(&image),
+            Err(refused) => {
+                books.remember(&image)?;
+                Err(refused)
+            }
+        })
+        .await
     }
 }
 

@@ -6,6 +6,7 @@ mod leftovers;
 mod listed;
 mod publisher;
 mod removal;
+mod replayed;
 mod updates;
 
 use std::fs;
@@ -44,7 +45,16 @@ impl Rig {
     }
 
     fn open_within(&self, patience: Duration) -> Result<ImageCache, OpenError> {
-        let limits = Limits { size: Bytes(1 << 20), ..Limits::default() };
+        // What is free where the tests run is not theirs to say.
+        self.open_with(patience, Bytes(0))
+    }
+
+    fn open_keeping(&self, keep_free: Bytes) -> ImageCache {
+        self.open_with(Duration::from_secs(5), keep_free).unwrap()
+    }
+
+    fn open_with(&self, patience: Duration, keep_free: Bytes) -> Result<ImageCache, OpenError> {
+        let limits = Limits { size: Bytes(1 << 20), keep_free, ..Limits::default() };
         let (publisher, clock) = (Arc::clone(&self.publisher), Arc::clone(&self.clock));
         ImageCache::with_origin(&self.images(), limits, publisher, clock, patience)
     }

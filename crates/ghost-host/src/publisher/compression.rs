@@ -1,4 +1,4 @@
-//! How a file is packed, by its name.
+//! How a file is packed, by its name or its begin.
 
 use std::fmt;
 
@@ -26,6 +26,17 @@ impl Compression {
             Some("xz") => Self::Xz,
             Some("zst" | "zstd") => Self::Zstd,
             Some("gz") => Self::Gzip,
+            _ => Self::None,
+        }
+    }
+
+    /// By what a file begins with: the formats' specifications give these marks.
+    #[must_use]
+    pub const fn of_start(start: &[u8]) -> Self {
+        match start {
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            [0x1f, 0x8b, ..] => Self::Gzip,
             _ => Self::None,
         }
     }

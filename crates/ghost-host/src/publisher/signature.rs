@@ -110,8 +110,8 @@ pub enum SignatureError {
     },
 }
 
-/// Proves `signed` by a signature in a file of its own, armored or binary. One good signature among
-/// several is enough.
+/// Proves `signed` by a signature in a file of its own, armored or binary, and returns when it was made.
+/// One good signature among several is enough; of several good ones the newest says when.
 ///
 /// # Errors
 /// See [`SignatureError`]; `signed` is then not to be used.
@@ -120,7 +120,7 @@ pub fn detached(
     signature: &[u8],
     signed: &[u8],
     now: Timestamp,
-) -> Result<(), SignatureError> {
+) -> Result<Timestamp, SignatureError> {
     if signature.len() > LARGEST {
         return Err(SignatureError::TooLarge { size: signature.len() });
     }
@@ -137,11 +137,15 @@ pub fn detached(
 }
 
 /// Proves a clearsigned text, and returns what is signed of it: with the dashes' escapes and the
-/// blanks at line ends removed, and `\n` between its lines.
+/// blanks at line ends removed, and `\n` between its lines; and when it was signed, as [`detached`] does.
 ///
 /// # Errors
 /// See [`SignatureError`]; nothing of the text is then to be used.
-pub fn clearsigned(key: &PinnedKey, text: &[u8], now: Timestamp) -> Result<String, SignatureError> {
+pub fn clearsigned(
+    key: &PinnedKey,
+    text: &[u8],
+    now: Timestamp,
+) -> Result<(String, Timestamp), SignatureError> {
     if text.len() > LARGEST {
         return Err(SignatureError::TooLarge { size: text.len() });
     }
@@ -157,26 +161,26 @@ pub fn clearsigned(key: &PinnedKey, text: &[u8], now: Timestamp) -> Result<Strin
     let (message, _) = CleartextSignedMessage::from_string(text).map_err(garbled)?;
     let signed = message.signed_text();
     let signatures = message.signatures().get(..MOST).unwrap_or(message.signatures());
-    any_of(key, signatures, signed.as_bytes(), now)?;
-    Ok(signed.replace("\r\n", "\n"))
+    let made = any_of(key, signatures, signed.as_bytes(), now)?;
+    Ok((signed.replace("\r\n", "\n"), made))
 }
 
 fn garbled(source: pgp::errors::Error) -> SignatureError {
     SignatureError::Garbled { source: Some(Box::new(source)) }
 }
 
-/// The first good signature decides; without one, what is wrong with the pinned key's own says more
-/// than that there are others.
+/// When the newest good signature was made; without one, what is wrong with the pinned key's own says
+/// more than that there are others.
 fn any_of(
     key: &PinnedKey,
     signatures: &[Signature],
     signed: &[u8],
     now: Timestamp,
-) -> Result<(), SignatureError> {
-    let mut why = SignatureError::Missing;
+) -> Result<Timestamp, SignatureError> {
+    let (mut newest, mut why) = (None, SignatureError::Missing);
     for signature in signatures {
         match one(key, signature, signed, now) {
-            Ok(()) => return Ok(()),
+            Ok(made) => newest = newest.max(Some(made)),
             Err(error @ SignatureError::OtherKey { .. }) => {
                 if matches!(why, SignatureError::Missing) {
                     why = error;
@@ -185,7 +189,7 @@ fn any_of(
             Err(error) => why = error,
         }
     }
-    Err(why)
+    newest.ok_or(why)
 }
 
 fn one(
@@ -193,7 +197,7 @@ fn one(
     signature: &Signature,
     signed: &[u8],
     now: Timestamp,
-) -> Result<(), SignatureError> {
+) -> Result<Timestamp, SignatureError> {
     let pinned = || Named(key).to_string();
     let signers = signers::of(key.key());
     let Some(signer) = signers.iter().find(|signer| claims(signature, signer)) else {
@@ -265,7 +269,12 @@ fn acceptable(signature: &Signature) -> Result<(), SignatureError> {
     }
 }
 
-fn in_time(signature: &Signature, valid: Lifetime, now: Timestamp) -> Result<(), SignatureError> {
+/// When the signature was made, if that was in time.
+fn in_time(
+    signature: &Signature,
+    valid: Lifetime,
+    now: Timestamp,
+) -> Result<Timestamp, SignatureError> {
     let Some(created) = signature.created() else {
         return Err(SignatureError::Unsupported { why: "without a time" });
     };
@@ -277,10 +286,10 @@ fn in_time(signature: &Signature, valid: Lifetime, now: Timestamp) -> Result<(),
         return Err(SignatureError::KeyExpired { made, valid });
     }
     match signature.signature_expiration_time().map(|after| after.as_secs()) {
-        None | Some(0) => Ok(()),
+        None | Some(0) => Ok(made),
         Some(after) => {
             let expired = signers::moment(i64::from(created.as_secs()) + i64::from(after));
-            if expired > now { Ok(()) } else { Err(SignatureError::Expired { expired }) }
+            if expired > now { Ok(made) } else { Err(SignatureError::Expired { expired }) }
         }
     }
 }

@@ -101,7 +101,7 @@ pub fn unpack(
         .take(MARK as u64)
         .read_to_end(&mut begin)
         .map_err(|source| UnpackError::Read { source })?;
-    let found = compression_of(&begin);
+    let found = Compression::of_start(&begin);
     if found != named {
         return Err(UnpackError::Disagrees { named, found });
     }
@@ -146,16 +146,6 @@ fn copy<R: Read>(
     }
     to.flush().map_err(|source| UnpackError::Write { source })?;
     Ok(written)
-}
-
-/// By what the files begin with: the formats' specifications give these marks.
-fn compression_of(begin: &[u8]) -> Compression {
-    match begin {
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Compression::Xz,
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
-        [0x1f, 0x8b, ..] => Compression::Gzip,
-        _ => Compression::None,
-    }
 }
 
 /// The packed file; notes whether an error is its own or the decoder's.

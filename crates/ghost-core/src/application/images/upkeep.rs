@@ -4,18 +4,24 @@
 //! Invariant: what is due follows from what the cache recorded, not from how long this process has run, so that
 //! a PC that is switched off every night is kept up as well.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use jiff::{SignedDuration, Timestamp};
 
 use super::ImageLibrary;
-use crate::domain::{AppError, CachedImage, Update};
+use crate::domain::{AppError, CachedImage, Condition, ErrorKind, Template, TemplateName, Update};
 
 /// How often it is looked whether something is due.
 const LOOK_EVERY: Duration = Duration::from_secs(60 * 60);
 /// Leaves the host's start to the host's owner.
 const FIRST_LOOK: Duration = Duration::from_secs(10 * 60);
+/// After the first failure the next look asks again; each further one doubles the pause.
+const FIRST_PAUSE: Duration = Duration::from_secs(30 * 60);
+/// Each try may be a whole image that turns out to be unfit.
+const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How often (`images.update_interval`, `images.verify_interval`); `None` for never.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,13 +37,22 @@ pub struct UpkeepPlan {
 pub struct Upkeep {
     library: ImageLibrary,
     plan: UpkeepPlan,
+    failing: Mutex<BTreeMap<TemplateName, Failing>>,
+}
+
+/// A template whose publisher could not be asked.
+#[derive(Debug, Clone, Copy, Default)]
+struct Failing {
+    times: u32,
+    /// By the monotonic clock.
+    not_before: Duration,
 }
 
 impl Upkeep {
     /// Of that library.
     #[must_use]
     pub const fn new(library: ImageLibrary, plan: UpkeepPlan) -> Self {
-        Self { library, plan }
+        Self { library, plan, failing: Mutex::new(BTreeMap::new()) }
     }
 
     /// Looks every hour, and after each fetch, for ever. `chance` gives a random number from 0 to 1: hosts
@@ -45,16 +60,15 @@ impl Upkeep {
     pub async fn run(&self, chance: impl Fn() -> f64 + Send + Sync) {
         let clock = &self.library.ports.clock;
         let mut fetching = self.library.fetching();
-        let mut wait = FIRST_LOOK.mul_f64(0.5 + chance());
+        let mut next = clock.monotonic() + FIRST_LOOK.mul_f64(0.5 + chance());
         loop {
-            let slept = std::pin::pin!(clock.sleep(wait));
+            let slept = std::pin::pin!(clock.sleep(next.saturating_sub(clock.monotonic())));
             let fetched = std::pin::pin!(fetched(&mut fetching));
             match select(slept, fetched).await {
                 Either::Left(_) => {
                     self.look().await;
-                    wait = LOOK_EVERY.mul_f64(0.75 + chance() / 2.0);
+                    next = clock.monotonic() + LOOK_EVERY.mul_f64(0.75 + chance() / 2.0);
                 }
-                // The wait begins anew; a cache in which images come and go needs no hourly look.
                 Either::Right(_) => self.collect().await,
             }
         }
@@ -81,27 +95,64 @@ impl Upkeep {
             if self.plan.update.is_some_and(|every| is_due(image.asked_at, every, now)) {
                 self.update(image).await;
             }
-            if self.plan.verify.is_some_and(|every| is_due(Some(image.verified_at), every, now)) {
-                let image = super::ImageRef::Digest(image.checksum.hex().to_owned());
-                self.library.verify(Some(&image)).await?;
+            // What is in quarantine is known not to be what it was.
+            if image.condition == Condition::Proven
+                && self.plan.verify.is_some_and(|every| is_due(Some(image.verified_at), every, now))
+            {
+                self.verify(image).await;
             }
         }
         Ok(())
     }
 
+    /// One that can't be read must not keep the others from being looked after.
+    async fn verify(&self, image: &CachedImage) {
+        let wanted = super::ImageRef::Digest(image.checksum.hex().to_owned());
+        match self.library.verify(Some(&wanted)).await {
+            Ok(_) => {}
+            // It went meanwhile.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => {
+                tracing::warn!(image = %image.checksum, error = %error, "a cached image could not be compared with its digest; it is tried again within the hour");
+            }
+        }
+    }
+
     async fn update(&self, image: &CachedImage) {
         let known = image.current_of.iter().filter_map(|name| self.library.catalog.get(name).ok());
-        for template in known {
+        for template in known.filter(|template| self.may_ask(template)) {
             match self.library.ports.images.update(template).await {
-                Ok(Update::New { from, to }) => {
-                    tracing::info!(template = %template.name, %from, %to, "new VMs get a new image");
+                Ok(update) => {
+                    self.failing().remove(&template.name);
+                    if let Update::New { from, to } = update {
+                        tracing::info!(template = %template.name, %from, %to, "new VMs get a new image");
+                    }
                 }
-                Ok(Update::Current(_) | Update::NotCached) => {}
                 Err(error) => {
-                    tracing::warn!(template = %template.name, error = %error, "no new version could be looked for; it is tried again within the hour");
+                    let again_after = self.failed(template);
+                    tracing::warn!(template = %template.name, error = %error, ?again_after, "no new version could be looked for; it is tried again later");
                 }
             }
         }
+    }
+
+    fn failing(&self) -> std::sync::MutexGuard<'_, BTreeMap<TemplateName, Failing>> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn may_ask(&self, template: &Template) -> bool {
+        let now = self.library.ports.clock.monotonic();
+        self.failing().get(&template.name).is_none_or(|failing| failing.not_before <= now)
+    }
+
+    /// Notes another failure, and gives the pause after it.
+    fn failed(&self, template: &Template) -> Duration {
+        let now = self.library.ports.clock.monotonic();
+        let mut all = self.failing();
+        let failing = all.entry(template.name.clone()).or_default();
+        let pause = FIRST_PAUSE.saturating_mul(1 << failing.times.min(16)).min(LONGEST_PAUSE);
+        *failing = Failing { times: failing.times + 1, not_before: now + pause };
+        pause
     }
 }
 

@@ -210,11 +210,17 @@ impl Images for World {
             if !cache.describe(image, file, SIZE).current_of.is_empty() {
                 return refuse(ErrorKind::WrongState, "is what a template's new VMs get");
             }
-            if Arc::strong_count(&file.token) > 1 {
-                return refuse(ErrorKind::Busy, "is being used for a new VM");
-            }
-            if users(image) {
-                return refuse(ErrorKind::WrongState, "is under the disk of a VM");
+            let refused = if Arc::strong_count(&file.token) > 1 {
+                Some((ErrorKind::Busy, "is being used for a new VM"))
+            } else if users(image) {
+                Some((ErrorKind::WrongState, "is under the disk of a VM"))
+            } else {
+                None
+            };
+            if let Some((kind, why)) = refused {
+                let Cache { versions, forgotten, .. } = cache;
+                forgotten.retain(|name| versions.get(name).and_then(|v| v.last()) != Some(image));
+                return refuse(kind, why);
             }
             cache.files.remove(image);
             Ok(SIZE)

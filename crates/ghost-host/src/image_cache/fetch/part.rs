@@ -145,7 +145,7 @@ impl Part {
     /// Empties it. What it comes from is forgotten before, and noted after, so that a crash between them
     /// never leaves bytes with another's origin. Blocks.
     pub(super) fn restart(&mut self, origin: Option<Origin>) -> Result<(), DiskError> {
-        remove(&self.beside())?;
+        atomic_file::ensure_gone(&self.beside())?;
         let emptied = self.file.set_len(0).and_then(|()| self.file.rewind());
         emptied.map_err(DiskError::on("write", &self.path))?;
         (self.digests, self.length) = (Digests::new(self.listed), 0);
@@ -189,13 +189,13 @@ impl Part {
     /// Forgets where it comes from: it needs nothing more. Blocks, briefly.
     pub(super) fn close(&mut self) -> Result<(), DiskError> {
         self.origin = None;
-        remove(&self.beside())
+        atomic_file::ensure_gone(&self.beside())
     }
 
     /// Removes it. Blocks, briefly.
     pub(super) fn discard(&mut self) -> Result<(), DiskError> {
         self.close()?;
-        remove(&self.path)
+        atomic_file::ensure_gone(&self.path)
     }
 }
 
@@ -216,15 +216,6 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
         Ok(found) => Ok((found.dev(), found.ino()) == (ours.dev(), ours.ino())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
-    }
-}
-
-fn remove(path: &Path) -> Result<(), DiskError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(DiskError::on("remove", path)(error))
-        }
-        Ok(()) | Err(_) => Ok(()),
     }
 }
 

@@ -4,7 +4,7 @@
 use reqwest::header::{HeaderMap, LOCATION};
 use url::Url;
 
-use super::web::shown;
+use super::shown;
 
 /// Redirects that are followed.
 pub(super) const MOST: usize = 10;

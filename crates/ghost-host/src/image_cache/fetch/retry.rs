@@ -93,6 +93,7 @@ const fn nature(error: &ImageError) -> Nature {
         | ImageError::Unlisted { .. }
         | ImageError::NoKey { .. }
         | ImageError::Forged { .. }
+        | ImageError::Replayed { .. }
         | ImageError::Interrupted(_)
         | ImageError::Untrusted { .. }
         | ImageError::Tls { .. }

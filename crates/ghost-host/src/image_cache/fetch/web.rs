@@ -19,14 +19,7 @@ pub(super) use super::partial::Wanted;
 use super::partial::{Holds, Origin, holds};
 use super::redirect::Way;
 use super::retry::Failure;
-use super::{ImageError, Limits};
-
-/// The url without user, password and query, which may hold secrets.
-pub(in crate::image_cache) fn shown(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{}://{host}{port}{}", url.scheme(), url.path())
-}
+use super::{ImageError, Limits, shown};
 
 /// An answer that is being read.
 #[derive(Debug)]
@@ -235,15 +228,4 @@ fn client(route: Route, limits: &Limits) -> Result<Client, ImageError> {
         Route::ByEnvironment => builder,
     };
     builder.build().map_err(ImageError::Client)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_in_a_url_are_not_shown() {
-        let url = "https://user:pass@mirror.example:8443/a.qcow2?token=x#y".parse().unwrap();
-        assert_eq!(shown(&url), "https://mirror.example:8443/a.qcow2");
-    }
 }

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempPath;
 
 use super::super::ImageError;
-use super::super::origin::{Unpack, packing};
+use super::super::origin::Unpack;
 use super::super::proven::ProvenFile;
 use super::books::{Books, Look};
 use super::ensure_space;
@@ -33,19 +33,31 @@ pub(in super::super) struct Candidate {
     unpacked: Option<TempPath>,
 }
 
+/// What an unpacked file may take.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Room {
+    /// Its size at most.
+    pub(in super::super) limit: Bytes,
+    /// What is left of the disk at least.
+    pub(in super::super) keep_free: Bytes,
+}
+
+/// How much is unpacked between two looks at the disk.
+const LOOK_EVERY: u64 = 64 << 20;
+
 /// Unpacks and inspects a proven file. Blocks, for as long as unpacking takes.
 ///
 /// # Errors
 /// If it is not fit; then it is deleted. If the disk fails it stays, for the next try.
 pub(super) fn candidate(
     proven: ProvenFile,
-    limit: Bytes,
+    room: Room,
     unpack: &Unpack<'_>,
 ) -> Result<Candidate, ImageError> {
     let path = proven.path.clone();
     let unfit =
         |error: &ImageError| !matches!(error, ImageError::Disk(_) | ImageError::NoSpace { .. });
-    prepare(proven, limit, unpack).inspect_err(|error| {
+    prepare(proven, room, unpack).inspect_err(|error| {
         if unfit(error)
             && let Err(error) = sweep::remove(&path)
         {
@@ -54,14 +66,14 @@ pub(super) fn candidate(
     })
 }
 
-fn prepare(proven: ProvenFile, limit: Bytes, unpack: &Unpack<'_>) -> Result<Candidate, ImageError> {
+fn prepare(proven: ProvenFile, room: Room, unpack: &Unpack<'_>) -> Result<Candidate, ImageError> {
     let unreadable = || DiskError::on("read", &proven.path);
     let mut opened = regular(&proven.path)?;
     let start = opened.start(8).map_err(unreadable())?;
     let (mut checksum, mut unpacked) = (proven.sha256.clone(), None);
-    let compression = packing(&start);
+    let compression = Compression::of_start(&start);
     if compression != Compression::None {
-        let (path, digest) = unpacked_beside(&proven, &mut opened, compression, limit, unpack)?;
+        let (path, digest) = unpacked_beside(&proven, &mut opened, compression, room, unpack)?;
         opened = regular(&path)?;
         (checksum, unpacked) = (digest, Some(path));
     }
@@ -88,33 +100,49 @@ fn unpacked_beside(
     proven: &ProvenFile,
     opened: &mut Opened,
     compression: Compression,
-    limit: Bytes,
+    room: Room,
     unpack: &Unpack<'_>,
 ) -> Result<(TempPath, Checksum), ImageError> {
     let dir = atomic_file::parent(&proven.path);
     // It hardly gets smaller.
-    ensure_space(dir, proven.size)?;
+    ensure_space(dir, Bytes(proven.size.0.saturating_add(room.keep_free.0)))?;
     let temp = tempfile::Builder::new()
         .prefix(&format!("{}.", proven.sha256.hex()))
         .suffix(UNPACKED)
         .tempfile_in(dir)
         .map_err(DiskError::on("create a file in", dir))?;
     let (file, path) = temp.into_parts();
-    let mut to = Hashing { to: file, hash: Sha256::new() };
+    let look = || ensure_space(dir, room.keep_free);
+    let mut to =
+        Hashing { to: file, hash: Sha256::new(), look: &look, until_look: LOOK_EVERY, full: None };
     let from = opened.rewound().map_err(DiskError::on("read", &proven.path))?;
-    unpack(compression, from, &mut to, limit).map_err(|failed| failed.on(proven, &path))?;
+    if let Err(failed) = unpack(compression, from, &mut to, room.limit) {
+        return Err(to.full.unwrap_or_else(|| failed.on(proven, &path)));
+    }
     let checksum = file::checksum(to.hash).map_err(DiskError::on("write", &path))?;
     Ok((path, checksum))
 }
 
-/// Hashes what is written.
-struct Hashing {
+/// Hashes what is written, as long as there is room.
+struct Hashing<'a> {
     to: fs::File,
     hash: Sha256,
+    look: &'a dyn Fn() -> Result<(), ImageError>,
+    until_look: u64,
+    /// Why the last write failed, if that was for want of room.
+    full: Option<ImageError>,
 }
 
-impl Write for Hashing {
+impl Write for Hashing<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.until_look == 0 {
+            if let Err(full) = (self.look)() {
+                self.full = Some(full);
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.until_look = LOOK_EVERY;
+        }
+        self.until_look = self.until_look.saturating_sub(bytes.len() as u64);
         let written = self.to.write(bytes)?;
         self.hash.update(bytes.get(..written).unwrap_or_default());
         Ok(written)
@@ -218,5 +246,24 @@ impl Unpacking {
             Self::TooLarge(limit) => ImageError::TooLarge { url, limit },
             Self::Damaged(why) => ImageError::Damaged { url, why },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_being_unpacked_stops_growing_when_the_disk_runs_full() {
+        let full = || {
+            let (needed, free) = (Bytes(2), Bytes(1));
+            Err(ImageError::NoSpace { dir: "/images".into(), needed, free })
+        };
+        let (to, hash) = (tempfile::tempfile().unwrap(), Sha256::new());
+        let mut to = Hashing { to, hash, look: &full, until_look: 4, full: None };
+        to.write_all(b"1234").unwrap();
+        assert_eq!(to.write_all(b"5").unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert!(matches!(to.full, Some(ImageError::NoSpace { .. })));
+        assert_eq!(to.to.metadata().unwrap().len(), 4);
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!            ┌── untouched ──▶ usable
-//! look ──────┼── touched ────▶ suspect ──hash──┬─ equal ──▶ usable, facts made anew
-//!            │                                 └─ other ──▶ quarantine/, absent
+//! look ──────┼── touched ────▶ suspect ──hash──┬─ equal ──▶ usable, facts made anew ◀─ equal ─┐
+//!            │                                 └─ other ──▶ quarantine/, absent ──── verify ─┘
 //!            └── no file ────▶ absent (a folder, a link, a pipe is moved aside)
 //! ```
 
@@ -13,7 +13,7 @@ use std::fs;
 use std::sync::Arc;
 
 use ghost_core::domain::{
-    BaseImage, Bytes, Checksum, Condition, HeldImage, Hold, PublishedDigest, TemplateName,
+    BaseImage, Bytes, Checksum, HeldImage, Hold, PublishedDigest, TemplateName,
 };
 use jiff::Timestamp;
 
@@ -46,13 +46,6 @@ pub(in super::super) enum Look {
     Suspect(Checksum),
 }
 
-/// An image that is to be hashed, kept from being removed meanwhile.
-#[derive(Debug)]
-pub(super) struct Suspected {
-    pub(super) opened: Opened,
-    _hold: Hold,
-}
-
 impl Books {
     /// Reads what was written down.
     pub(super) fn read(folder: Folder) -> Result<Self, DiskError> {
@@ -69,7 +62,8 @@ impl Books {
         else {
             return Ok(Look::Suspect(image.clone()));
         };
-        let Ok(virtual_size) = opened.virtual_size().map_err(DiskError::on("read", &path))? else {
+        // A header that the disk does not give is the hash's to judge.
+        let Ok(Ok(virtual_size)) = opened.virtual_size() else {
             return Ok(Look::Suspect(image.clone()));
         };
         if facts.used(now)
@@ -82,7 +76,7 @@ impl Books {
     }
 
     /// Opens an image; what can't be one is moved out of its way.
-    fn open(&self, image: &Checksum) -> Result<Option<Opened>, ImageError> {
+    pub(super) fn open(&self, image: &Checksum) -> Result<Option<Opened>, ImageError> {
         let path = self.folder.image(image);
         match file::look(&path)? {
             Found::Regular(opened) => Ok(Some(opened)),
@@ -93,40 +87,6 @@ impl Books {
                 Ok(None)
             }
         }
-    }
-
-    /// Opens an image for its hash; nobody may write to it from now on.
-    pub(super) fn suspect(&mut self, image: &Checksum) -> Result<Option<Suspected>, ImageError> {
-        let Some(mut opened) = self.open(image)? else { return Ok(None) };
-        opened.protect().map_err(DiskError::on("protect", &self.folder.image(image)))?;
-        Ok(Some(Suspected { opened, _hold: self.hold(image) }))
-    }
-
-    /// Decides by the hash of an image what becomes of it.
-    pub(super) fn judge(
-        &mut self,
-        image: &Checksum,
-        suspected: &mut Suspected,
-        got: &Checksum,
-        now: Timestamp,
-    ) -> Result<Condition, ImageError> {
-        let opened = &mut suspected.opened;
-        let header = opened.virtual_size();
-        let header = header.map_err(DiskError::on("read", &self.folder.image(image)))?;
-        let why = match (got == image, header) {
-            (true, Ok(virtual_size)) => {
-                let stamp = opened.stamp;
-                let known = self.facts.get(image).cloned();
-                let known = known.unwrap_or_else(|| adopted(stamp, virtual_size));
-                let facts = Facts { stamp, virtual_size, verified_at: now, ..known };
-                self.note(image, facts)?;
-                return Ok(Condition::Proven);
-            }
-            (true, Err(why)) => format!("it {why}"),
-            (false, _) => format!("it was altered: its SHA-256 is now {}", got.hex()),
-        };
-        self.quarantine(image, &why, now)?;
-        Ok(Condition::Quarantined { why })
     }
 
     /// Moves an image aside, so that no new disk gets it.

@@ -6,11 +6,15 @@ use ghost_core::domain::{Bytes, CachedImage, Checksum, Condition, TemplateName};
 
 use super::super::ImageError;
 use super::books::{Books, adopted};
-use super::file::{self, Found};
+use super::file::{self, Found, Opened};
 use super::folder::names_image;
 use super::notes::{self, Facts, Quarantined};
 use super::sweep::entries;
-use crate::disk_error::DiskError;
+
+/// 0 for a header that can't be read: on a disk that fails one must be able to see, and remove, what is there.
+fn shown_size(opened: &mut Opened) -> Bytes {
+    opened.virtual_size().ok().and_then(Result::ok).unwrap_or_default()
+}
 
 /// What [`Books::list`] found.
 #[derive(Debug, Default)]
@@ -48,10 +52,7 @@ impl Books {
                 }
                 facts.clone()
             }
-            None => {
-                let header = opened.virtual_size().map_err(DiskError::on("read", &path))?;
-                adopted(opened.stamp, header.unwrap_or_default())
-            }
+            None => adopted(opened.stamp, shown_size(&mut opened)),
         };
         listing.images.push(self.describe(image, opened.takes, &facts, Condition::Proven));
         Ok(true)
@@ -60,27 +61,16 @@ impl Books {
     fn list_quarantined(&self, image: &Checksum, listing: &mut Listing) -> Result<(), ImageError> {
         let path = self.folder.quarantined(image);
         let Found::Regular(mut opened) = file::look(&path)? else { return Ok(()) };
-        let header = opened.virtual_size().map_err(DiskError::on("read", &path))?;
         let note: Option<Quarantined> = notes::read(&self.folder.quarantine_note(image))?;
         let (why, facts) = match note {
             Some(note) => (note.why, note.facts),
             None => ("it is not known why it was put aside".to_owned(), None),
         };
         let facts = facts.unwrap_or_else(|| adopted(opened.stamp, Bytes::default()));
-        let facts = Facts { virtual_size: header.unwrap_or_default(), ..facts };
+        let facts = Facts { virtual_size: shown_size(&mut opened), ..facts };
         let condition = Condition::Quarantined { why };
         listing.images.push(self.describe(image, opened.takes, &facts, condition));
         Ok(())
-    }
-
-    /// Why an image is in quarantine; `None` if it is not.
-    pub(super) fn quarantined(&self, image: &Checksum) -> Result<Option<String>, ImageError> {
-        let mut listing = Listing::default();
-        self.list_quarantined(image, &mut listing)?;
-        Ok(listing.images.into_iter().find_map(|image| match image.condition {
-            Condition::Quarantined { why } => Some(why),
-            Condition::Proven => None,
-        }))
     }
 
     fn describe(

@@ -73,12 +73,22 @@ pub(super) struct Version {
     /// Where it came from, as it may be shown.
     pub(super) url: String,
     pub(super) since: Timestamp,
+    /// When the newest list that named it was signed, by its publisher's clock; not known of a list
+    /// without a signature, nor from an older agent.
+    #[serde(default)]
+    pub(super) signed_at: Option<Timestamp>,
 }
 
 impl Pointer {
     /// What new VMs get.
     pub(super) fn current(&self) -> Option<&Version> {
         self.versions.last().filter(|_| !self.forgotten)
+    }
+
+    /// Whether that image is one of those before the newest.
+    pub(super) fn is_former(&self, image: &Checksum) -> bool {
+        let former = self.versions.split_last().map(|(_newest, former)| former);
+        former.is_some_and(|former| former.iter().any(|version| version.checksum == *image))
     }
 }
 
@@ -129,4 +139,28 @@ fn damaged<T>(path: &Path, why: &str) -> Result<Option<T>, DiskError> {
         "a note of the image cache can't be used and is treated as absent"
     );
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_version_is_no_former_one_even_if_it_was_forgotten() {
+        let image = |n: u8| format!("{n:064x}").parse::<Checksum>().unwrap();
+        let version = |n| Version {
+            checksum: image(n),
+            published: (&image(n)).into(),
+            url: String::new(),
+            since: Timestamp::UNIX_EPOCH,
+            signed_at: None,
+        };
+        for forgotten in [false, true] {
+            let versions = vec![version(1), version(2), version(3)];
+            let pointer = Pointer { forgotten, asked_at: None, versions };
+            let former: Vec<bool> = (1..=4).map(|n| pointer.is_former(&image(n))).collect();
+            assert_eq!(former, [true, true, false, false]);
+        }
+        assert!(!Pointer::default().is_former(&image(1)));
+    }
 }

@@ -5,6 +5,7 @@ use ghost_core::domain::{Checksum, PublishedDigest, TemplateName};
 use jiff::Timestamp;
 
 use super::super::ImageError;
+use super::super::origin::{Offer, Word};
 use super::books::{Books, Look};
 use super::notes::{self, Pointer, Version};
 use super::sweep;
@@ -26,22 +27,53 @@ impl Books {
         }
     }
 
-    /// Lets the template's new VMs get `version`, which was asked for just now.
+    /// Fails if the offer is of an older list than the present image: whoever stands between us and the
+    /// publisher may give again whatever the publisher once signed. Only the publisher's own two times are
+    /// compared, so that no wrong clock here matters. `url` is where the image would come from.
+    pub(super) fn ensure_no_replay(
+        &self,
+        template: &TemplateName,
+        offer: &Offer,
+        url: &str,
+    ) -> Result<(), ImageError> {
+        let Some(current) = self.pointers.get(template).and_then(Pointer::current) else {
+            return Ok(());
+        };
+        let is_same = current.published == offer.digest
+            || self.image_of(&offer.digest).is_some_and(|image| image == current.checksum);
+        match (offer.word.signed_at(), current.signed_at) {
+            (Some(signed), Some(present)) if signed < present && !is_same => {
+                Err(ImageError::Replayed { url: url.to_owned(), signed, present })
+            }
+            (_, _) => Ok(()),
+        }
+    }
+
+    /// Lets the template's new VMs get `image`, which was offered and asked for just now; `url` is where it
+    /// came from.
     pub(super) fn point(
         &mut self,
         template: &TemplateName,
-        version: Version,
+        image: &Checksum,
+        offer: Offer,
+        url: String,
+        now: Timestamp,
     ) -> Result<(), ImageError> {
+        // Another task may have pointed it to a newer one meanwhile.
+        self.ensure_no_replay(template, &offer, &url)?;
         let mut pointer = self.pointers.get(template).cloned().unwrap_or_default();
-        pointer.asked_at = Some(version.since);
-        let same = |current: &Version| {
-            current.checksum == version.checksum && current.published == version.published
-        };
-        if !pointer.current().is_some_and(same) {
-            pointer.forgotten = false;
-            pointer.versions.retain(|former| former.checksum != version.checksum);
-            pointer.versions.push(version);
+        pointer.asked_at = Some(now);
+        let same = pointer.current().filter(|current| current.checksum == *image);
+        let since = same.filter(|v| v.published == offer.digest).map_or(now, |v| v.since);
+        // An older list that names the same image does not open the door to those in between.
+        let signed_at = same.and_then(|v| v.signed_at).max(offer.word.signed_at());
+        if same.is_none() && offer.word == Word::Unsigned && pointer.is_former(image) {
+            tracing::warn!(%template, %image, %url, "the publisher's list, which is not signed, names a former image again: he may have taken the newer one back, or the list is an old one; compare it with the publisher's own");
         }
+        pointer.forgotten = false;
+        pointer.versions.retain(|former| former.checksum != *image);
+        let (checksum, published) = (image.clone(), offer.digest);
+        pointer.versions.push(Version { checksum, published, url, since, signed_at });
         self.write_pointer(template, pointer)
     }
 
@@ -50,7 +82,29 @@ impl Books {
         let pointer = self.pointers.get(template).filter(|pointer| !pointer.forgotten);
         let Some(mut pointer) = pointer.cloned() else { return Ok(()) };
         pointer.forgotten = true;
-        self.write_pointer(template, pointer)
+        match self.write_pointer(template, pointer) {
+            // Images are removed because the disk is full, too. Then the former versions are forgotten as well.
+            Err(ImageError::Disk(full)) if full.takes_no_more() => {
+                tracing::warn!(%template, error = %full, "its images are forgotten for want of room");
+                sweep::remove(&self.folder.pointer(template))?;
+                self.pointers.remove(template);
+                Ok(())
+            }
+            written => written,
+        }
+    }
+
+    /// Lets those templates get an image again that were made to forget it.
+    pub(super) fn remember(&mut self, image: &Checksum) -> Result<(), ImageError> {
+        let forgot = |pointer: &Pointer| {
+            pointer.forgotten && pointer.versions.last().is_some_and(|v| v.checksum == *image)
+        };
+        let all = self.pointers.iter().filter(|(_, pointer)| forgot(pointer));
+        let all: Vec<_> = all.map(|(name, pointer)| (name.clone(), pointer.clone())).collect();
+        for (template, pointer) in all {
+            self.write_pointer(&template, Pointer { forgotten: false, ..pointer })?;
+        }
+        Ok(())
     }
 
     /// Takes an image that is gone from all templates' versions.

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::folder::{Folder, names_facts, names_pointer};
 use super::notes::{self, Facts, Pointer};
 use crate::atomic_file;
+pub(super) use crate::atomic_file::ensure_gone as remove;
 use crate::disk_error::DiskError;
 
 /// Ends the names of files that are being unpacked.
@@ -37,7 +37,18 @@ pub(super) fn remove_leftovers(folder: &Folder, now: Timestamp) -> Result<(), Di
         }
     }
     for (path, name) in entries(&folder.parts())? {
-        if is_file(&path) && (name.ends_with(UNPACKED) || is_old(&path, now)) {
+        if is_file(&path) && name.ends_with(UNPACKED) {
+            remove(&path)?;
+        }
+    }
+    remove_old_parts(folder, now)
+}
+
+/// Removes downloads that are too old to be taken up again. What is coming in or being unpacked is new, or locked.
+pub(super) fn remove_old_parts(folder: &Folder, now: Timestamp) -> Result<(), DiskError> {
+    for (path, name) in entries(&folder.parts())? {
+        let is_left = || File::open(&path).is_ok_and(|file| file.try_lock().is_ok());
+        if is_file(&path) && !name.ends_with(UNPACKED) && is_old(&path, now) && is_left() {
             remove(&path)?;
         }
     }
@@ -80,16 +91,6 @@ pub(super) fn entries(dir: &Path) -> Result<Vec<(PathBuf, String)>, DiskError> {
     }
     all.sort();
     Ok(all)
-}
-
-/// Removes a file, if it is there.
-pub(super) fn remove(path: &Path) -> Result<(), DiskError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(DiskError::on("remove", path)(error))
-        }
-        Ok(()) | Err(_) => Ok(()),
-    }
 }
 
 fn is_file(path: &Path) -> bool {

@@ -50,6 +50,47 @@ async fn what_was_quarantined_stays_to_be_looked_at_until_the_image_is_there_aga
     assert_eq!(rig.open().list().await.unwrap(), listed);
 }
 
+/// Version 9 in the place of version 1, which is put aside for it.
+async fn quarantined() -> (Rig, Template, ImageCache, Checksum, PathBuf) {
+    let (rig, debian, cache, held) = cached().await;
+    let image = held.image.checksum;
+    overwrite(&held.image.path, &version(9));
+    let condition = cache.verify(&image).await.unwrap().condition;
+    assert!(matches!(condition, Condition::Quarantined { .. }), "{condition:?}");
+    let aside = rig.images().join(format!("quarantine/{}.qcow2", image.hex()));
+    (rig, debian, cache, image, aside)
+}
+
+#[tokio::test]
+async fn an_image_in_quarantine_that_fits_after_all_is_brought_back_by_verifying() {
+    let (rig, debian, cache, image, aside) = quarantined().await;
+    let fetched_at = cache.list().await.unwrap()[0].fetched_at;
+    overwrite(&aside, &version(1));
+    rig.clock.jump(86_400);
+    let verified = cache.verify(&image).await.unwrap();
+    assert_eq!(verified.condition, Condition::Proven);
+    assert_eq!(verified.read, Bytes(version(1).len() as u64));
+    assert_eq!(rig.names("quarantine"), Vec::<String>::new());
+    let listed = cache.list().await.unwrap().remove(0);
+    assert_eq!((&listed.condition, listed.fetched_at), (&Condition::Proven, fetched_at));
+    assert!(listed.verified_at > fetched_at);
+    drop(cache);
+    let held = rig.open().ensure_cached(&debian).await.unwrap();
+    assert_eq!(fs::read(&held.image.path).unwrap(), version(1));
+    assert_eq!(fs::metadata(&held.image.path).unwrap().permissions().mode() & 0o777, 0o444);
+    assert_eq!(rig.publisher.counts(), (1, 1));
+}
+
+#[tokio::test]
+async fn an_image_in_quarantine_that_still_differs_is_read_again_and_stays() {
+    let (rig, _debian, cache, image, aside) = quarantined().await;
+    let first = cache.list().await.unwrap().remove(0).condition;
+    overwrite(&aside, &version(8));
+    let verified = cache.verify(&image).await.unwrap();
+    assert_eq!((verified.condition, verified.read), (first, Bytes(version(8).len() as u64)));
+    assert_eq!((rig.names("quarantine").len(), rig.cached().len()), (2, 0));
+}
+
 #[tokio::test]
 async fn an_alteration_that_keeps_size_and_time_is_found_by_verifying_only() {
     let (rig, debian, cache, held) = cached().await;

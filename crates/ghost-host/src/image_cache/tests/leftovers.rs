@@ -66,6 +66,36 @@ async fn a_start_removes_what_a_crash_left_and_keeps_what_can_be_taken_up_again(
 }
 
 #[tokio::test]
+async fn an_agent_that_runs_for_long_removes_old_parts_too() {
+    let (rig, debian) = (Rig::new(), listed("debian-12"));
+    let cache = rig.open();
+    let put = |name: &str, days: i64| {
+        let path = rig.images().join(name);
+        fs::write(&path, "half").unwrap();
+        let at = rig.clock.now() - jiff::SignedDuration::from_hours(24 * days);
+        File::open(&path).unwrap().set_modified(SystemTime::from(at)).unwrap();
+        path
+    };
+    let (old, new) = (put("parts/old", 8), put("parts/new", 6));
+    let busy = put("parts/busy", 8);
+    let lock = File::open(&busy).unwrap();
+    lock.lock().unwrap();
+    rig.publisher.offer(&debian, &version(1));
+    cache.ensure_cached(&debian).await.unwrap();
+    assert_eq!([&old, &new, &busy].map(|path| path.exists()), [false, true, true]);
+}
+
+#[tokio::test]
+async fn unpacking_never_takes_the_last_of_the_disk() {
+    let (rig, debian) = (Rig::new(), listed("debian-12"));
+    rig.publisher.offer(&debian, &packed(&version(1)));
+    let cache = rig.open_keeping(Bytes(1 << 60));
+    let error = cache.ensure_cached(&debian).await.unwrap_err();
+    assert_says(&error, ErrorKind::ResourceLimit, "the image needs ");
+    assert_eq!(rig.cached(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn an_image_of_the_former_layout_is_hashed_once_and_adopted() {
     let (rig, debian) = (Rig::new(), pinned("debian-12", &version(1)));
     fs::create_dir(rig.images()).unwrap();

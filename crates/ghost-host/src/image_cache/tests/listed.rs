@@ -7,6 +7,7 @@ use flate2::write::GzEncoder;
 use ghost_core::domain::{HeldImage, Update};
 use ghost_core::ports::PortResult;
 
+use super::super::origin::Word;
 use super::*;
 
 /// A publisher whose list is signed as `signature` says.
@@ -110,5 +111,38 @@ async fn a_list_that_is_not_signed_with_the_catalogues_key_brings_nothing() {
     for publisher in [publisher, unknown] {
         assert_eq!(publisher.rig.cached(), Vec::<String>::new());
         assert_eq!(publisher.rig.names("parts"), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn an_offer_says_on_whose_word_it_is_and_when_a_list_was_signed() {
+    let ubuntu = include_bytes!("../../publisher/fixtures/ubuntu-24.04.SHA256SUMS").as_slice();
+    let made = include_bytes!("../../publisher/fixtures/ubuntu-24.04.SHA256SUMS.gpg");
+    let fedora = include_bytes!("../../publisher/fixtures/fedora-44-aarch64.CHECKSUM").as_slice();
+    let (of_ubuntu, of_fedora) = (
+        "ubuntu-24.04-server-cloudimg-amd64.img",
+        "Fedora-Cloud-Base-Generic-44-1.7.aarch64.qcow2",
+    );
+    let signed = |at: &str| Word::Signed(at.parse().unwrap());
+    let beside = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&beside, made).unwrap();
+    let url = url::Url::from_file_path(beside.path()).unwrap();
+    let detached = Signature::Detached { url, key: "ubuntu-cloud-images".to_owned() };
+    let clearsigned = Signature::Clearsigned { key: "fedora-44".to_owned() };
+    let unsigned = Signature::Unsigned { reason: "for a test".to_owned() };
+    let cases = [
+        (detached, ubuntu, ListFormat::Gnu, of_ubuntu, signed("2026-07-25T22:34:07Z")),
+        (clearsigned, fedora, ListFormat::Bsd, of_fedora, signed("2026-04-24T15:34:18Z")),
+        (unsigned, ubuntu, ListFormat::Gnu, of_ubuntu, Word::Unsigned),
+    ];
+    for (signature, text, format, file, word) in cases {
+        let mut folder = Folder::new(signature);
+        fs::write(&folder.list, text).unwrap();
+        let Proof::Listed(list) = &mut folder.template.proof else { panic!("it is listed") };
+        (list.format, list.file) = (format, file.to_owned());
+        folder.rig.clock.jump(365 * 24 * 60 * 60);
+        let clock = folder.rig.clock.clone();
+        let publishers = Publishers::new(Limits::default(), Mirrors::default(), clock);
+        assert_eq!(publishers.offer(&folder.template).await.unwrap().word, word);
     }
 }

@@ -10,6 +10,7 @@ use sha2::Sha512;
 use tokio::sync::Semaphore;
 
 use super::super::fetch::Told;
+use super::super::origin::{Offer, Word};
 use super::super::proven::ProvenFile;
 use super::super::store::Unpacking;
 use super::*;
@@ -29,6 +30,7 @@ pub(super) enum Mood {
 pub(super) struct TestPublisher {
     offered: Mutex<BTreeMap<TemplateName, Vec<u8>>>,
     mood: Mutex<Mood>,
+    word: Mutex<Word>,
     asked: AtomicUsize,
     fetched: AtomicUsize,
     /// Each fetch takes one of these.
@@ -40,6 +42,7 @@ impl Default for TestPublisher {
         Self {
             offered: Mutex::default(),
             mood: Mutex::default(),
+            word: Mutex::new(Word::Unsigned),
             asked: AtomicUsize::new(0),
             fetched: AtomicUsize::new(0),
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
@@ -68,6 +71,12 @@ impl TestPublisher {
         self.offered.lock().unwrap().insert(template.name.clone(), file.to_vec());
     }
 
+    /// From now on all lists are signed at that second since 1970.
+    pub(super) fn sign(&self, second: i64) {
+        let at = jiff::Timestamp::from_second(second).unwrap();
+        *self.word.lock().unwrap() = Word::Signed(at);
+    }
+
     pub(super) fn next_is(&self, mood: Mood) {
         *self.mood.lock().unwrap() = mood;
     }
@@ -80,9 +89,10 @@ impl TestPublisher {
 
 #[async_trait]
 impl Origin for TestPublisher {
-    async fn digest(&self, template: &Template) -> Result<PublishedDigest, ImageError> {
+    async fn offer(&self, template: &Template) -> Result<Offer, ImageError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
-        Ok(sha512(&self.offered.lock().unwrap()[&template.name]))
+        let digest = sha512(&self.offered.lock().unwrap()[&template.name]);
+        Ok(Offer { digest, word: *self.word.lock().unwrap() })
     }
 
     async fn file(

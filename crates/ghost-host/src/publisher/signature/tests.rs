@@ -253,6 +253,22 @@ fn one_good_signature_among_others_is_enough_and_none_is_not() {
 }
 
 #[test]
+fn it_is_said_when_a_list_was_signed_and_the_newest_good_signature_says_it() {
+    let (mine, other) = (secret(1), secret(2));
+    let by =
+        |secret: &SignedSecretKey, made| signed_with(&secret.primary_key, made, Vec::new(), LIST);
+    let key = pinned(&mine);
+    let (old, new, foreign) = (by(&mine, NOW - 9), by(&mine, NOW - 2), by(&other, NOW - 1));
+    assert_eq!(detached(&key, &old, LIST, at(NOW)).unwrap(), at(NOW - 9));
+    for several in [[&old, &new, &foreign], [&foreign, &new, &old]] {
+        let several: Vec<u8> = several.into_iter().flatten().copied().collect();
+        assert_eq!(detached(&key, &several, LIST, at(NOW)).unwrap(), at(NOW - 2));
+    }
+    let text = clear(&mine, "a 1");
+    assert_eq!(clearsigned(&key, text.as_bytes(), at(NOW + 50)).unwrap().1, at(NOW));
+}
+
+#[test]
 fn a_signature_of_the_future_names_the_clock() {
     let secret = secret(1);
     let (key, signature) = (pinned(&secret), signed(&secret));
@@ -326,9 +342,9 @@ fn a_clearsigned_text_comes_out_as_it_was_signed() {
     let secret = secret(1);
     for text in ["a  b\n- c\n-----BEGIN\nFrom d", "one line", "a\n\n\nb"] {
         let signed = clear(&secret, text);
-        assert_eq!(clearsigned(&pinned(&secret), signed.as_bytes(), at(NOW)).unwrap(), text);
+        assert_eq!(clearsigned(&pinned(&secret), signed.as_bytes(), at(NOW)).unwrap().0, text);
         let crlf = signed.replace('\n', "\r\n");
-        assert_eq!(clearsigned(&pinned(&secret), crlf.as_bytes(), at(NOW)).unwrap(), text);
+        assert_eq!(clearsigned(&pinned(&secret), crlf.as_bytes(), at(NOW)).unwrap().0, text);
     }
 }
 
@@ -336,7 +352,7 @@ fn a_clearsigned_text_comes_out_as_it_was_signed() {
 fn blanks_at_a_line_end_are_not_signed_and_do_not_come_out() {
     let secret = secret(1);
     let padded = clear(&secret, "a 1\nb 2").replace("a 1\n", "a 1 \t\n");
-    assert_eq!(clearsigned(&pinned(&secret), padded.as_bytes(), at(NOW)).unwrap(), "a 1\nb 2");
+    assert_eq!(clearsigned(&pinned(&secret), padded.as_bytes(), at(NOW)).unwrap().0, "a 1\nb 2");
 }
 
 #[test]
@@ -362,7 +378,7 @@ fn text_around_the_signed_part_is_refused() {
         assert!(matches!(error, SignatureError::Garbled { .. }), "{error:?}");
     }
     let kept = clearsigned(&key, format!("\n{signed}\n\n").as_bytes(), at(NOW)).unwrap();
-    assert_eq!(kept, "SHA256 (a) = 1");
+    assert_eq!(kept.0, "SHA256 (a) = 1");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Tailscale's client on this host, asked over its LocalAPI: HTTP/1.1 on tailscaled's unix socket.
 //!
-//! Invariant: whatever is at the other end, an answer takes no longer than [`LIMIT`] and no more memory
-//! than [`LARGEST`], and is understood or refused. Nothing is ever changed there.
+//! Invariant: whatever is at the other end, an answer takes no longer than `LIMIT` and no more memory
+//! than `LARGEST`, and is understood or refused. Nothing is ever changed there.
 //!
 //! Source of the format: `ipn/ipnstate` (`Status`, `PeerStatus`) and `client/local` in Tailscale's
 //! repository; Headscale's clients are the same program.

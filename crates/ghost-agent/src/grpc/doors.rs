@@ -1,5 +1,5 @@
 //! The TCP door with TLS, where it is to be now. Invariant: there is at most one, and it is where
-//! [`wanted`] says, or nowhere while that is not possible; nobody who is in is put out when it moves.
+//! `wanted` says, or nowhere while that is not possible; nobody who is in is put out when it moves.
 //!
 //! ```text
 //! waiting (no certificates, or no VPN) ──▶ open at A ──another address──▶ open at B

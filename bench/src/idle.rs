@@ -1,6 +1,7 @@
 //! The idle agent's memory and CPU, as the kernel accounts for them. Invariant: nobody called the
 //! agent while it was measured, nor for as long before.
 
+use std::num::NonZeroI32;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -16,11 +17,12 @@ const EVERY: Duration = Duration::from_secs(5);
 
 /// What the kernel says of a process.
 #[derive(Debug, Clone, Copy)]
-struct Usage {
+pub(crate) struct Usage {
     resident_kb: f64,
     anonymous_kb: f64,
     threads: f64,
-    cpu_ms: f64,
+    /// Since its start.
+    pub(crate) cpu_ms: f64,
 }
 
 /// Measures an agent that has created and deleted VMs, beside one that was only started.
@@ -133,8 +135,14 @@ fn megabytes(kb: f64) -> f64 {
 
 impl Usage {
     fn of(agent: &Agent) -> anyhow::Result<Self> {
+        Self::of_process(agent.pid()?.as_raw_nonzero())
+    }
+
+    /// # Errors
+    /// If there is no such process.
+    pub(crate) fn of_process(pid: NonZeroI32) -> anyhow::Result<Self> {
         let file = |name: &str| -> anyhow::Result<String> {
-            let path = format!("/proc/{}/{name}", agent.pid()?.as_raw_nonzero());
+            let path = format!("/proc/{pid}/{name}");
             std::fs::read_to_string(&path).context(path)
         };
         let (smaps, status, stat) = (file("smaps_rollup")?, file("status")?, file("stat")?);
@@ -144,6 +152,11 @@ impl Usage {
             threads: field(&status, "Threads:")?,
             cpu_ms: ticks(&stat)? * TICK_MS,
         })
+    }
+
+    /// Resident, in million bytes.
+    pub(crate) fn resident(&self) -> f64 {
+        megabytes(self.resident_kb)
     }
 }
 

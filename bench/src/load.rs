@@ -11,29 +11,29 @@ use tokio::task::JoinSet;
 use tonic::Status;
 
 use calls::{Call, Connections};
-pub(crate) use rows::{Plan, measure};
+pub(crate) use rows::{Plan, count, measure, millis};
 
 /// Longest wait for an answer; what takes longer has failed.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// When an open loop sends.
 #[derive(Debug, Clone, Copy)]
-struct Pace {
+pub(crate) struct Pace {
     /// Calls in a second.
-    per_second: u32,
+    pub(crate) per_second: u32,
     /// How long.
-    span: Duration,
+    pub(crate) span: Duration,
 }
 
 /// What became of some calls.
 #[derive(Debug, Clone, Default)]
-struct Tally {
+pub(crate) struct Tally {
     /// Of each that succeeded, from its sending to its answer.
-    times: Vec<Duration>,
+    pub(crate) times: Vec<Duration>,
     /// How many did not.
-    failed: usize,
+    pub(crate) failed: usize,
     /// Why the first of those did not.
-    reason: Option<String>,
+    pub(crate) reason: Option<String>,
 }
 
 impl Pace {
@@ -68,16 +68,16 @@ impl Tally {
 
 /// What an open loop did.
 #[derive(Debug, Clone)]
-struct Opened<const KINDS: usize> {
+pub(crate) struct Opened<const KINDS: usize> {
     /// One for each kind of call.
-    kinds: [Tally; KINDS],
+    pub(crate) kinds: [Tally; KINDS],
     /// How much later than its time each call was sent: the generator's own doing, in no call's time.
-    late: Vec<Duration>,
+    pub(crate) late: Vec<Duration>,
 }
 
 /// Sends the n-th call of all at its time; the kinds follow one another. A call's time begins when it is
 /// handed to the runtime: waiting for a thread and for the connection counts as the call's.
-async fn open<const KINDS: usize, F>(
+pub(crate) async fn open<const KINDS: usize, F>(
     pace: Pace,
     send: impl Fn(u32) -> F,
 ) -> anyhow::Result<Opened<KINDS>>

@@ -11,6 +11,7 @@ mod crowd;
 mod idle;
 mod images;
 mod load;
+mod plane;
 mod report;
 mod restart;
 mod samples;
@@ -58,6 +59,9 @@ struct Cli {
     /// Calls of each kind in a second, where the load is at a rate
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=2000))]
     rate: u32,
+    /// Agents that are simulated; each beats once a second
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=5000))]
+    agents: u32,
     /// Where to write every number as JSON
     #[arg(long)]
     json: PathBuf,
@@ -75,6 +79,8 @@ enum Part {
     Load,
     /// Fetching and hashing a full Debian 12, and creates of it
     Images,
+    /// The reference control plane: one agent's heartbeat, then a thousand agents
+    Plane,
 }
 
 impl Cli {
@@ -123,6 +129,9 @@ async fn measure(cli: &Cli) -> anyhow::Result<Report> {
     }
     if cli.has(Part::Images) {
         rows.extend(images::measure().await?);
+    }
+    if cli.has(Part::Plane) {
+        rows.extend(plane::measure(cli.agents).await?);
     }
     host.look_again()?;
     let rows = rows.into_iter().map(Row::judged).collect();

@@ -10,7 +10,8 @@ pub(crate) fn bench(stages: &mut Stages, args: &[String]) -> anyhow::Result<()> 
     stages.run("release build", || {
         let build = run::cargo(["build", "--quiet", "--release"]);
         build
-            .args(["--package", "ghost-agent", "--package", "agentctl", "--package", "ghost-bench"])
+            .args(["--package", "ghost-agent", "--package", "agentctl"])
+            .args(["--package", "ghost-api", "--package", "ghost-bench"])
             .wait()
     })?;
     let bench = test::Bench::prepare(stages, target.join("release"))?;
@@ -29,7 +30,7 @@ pub(crate) fn bench(stages: &mut Stages, args: &[String]) -> anyhow::Result<()> 
 
 /// Whether the part about images is among what is measured: the first build of that guest takes minutes.
 fn needs_debian(args: &[String]) -> bool {
-    !args.iter().any(|arg| ["creates", "load"].iter().any(|other| arg.ends_with(other)))
+    !args.iter().any(|arg| ["creates", "load", "plane"].iter().any(|other| arg.ends_with(other)))
 }
 
 #[cfg(test)]
@@ -42,5 +43,6 @@ mod tests {
             |args: &[&str]| needs_debian(&args.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>());
         assert!(needs(&[]) && needs(&["--only", "images"]) && needs(&["--rounds", "5"]));
         assert!(!needs(&["--only", "load"]) && !needs(&["--only=creates"]));
+        assert!(!needs(&["--only", "plane"]));
     }
 }

@@ -103,10 +103,12 @@ fn throughput(status: &Tally, health: &Tally, plan: Plan, each: u32) -> anyhow::
 }
 
 /// A count as a value; none comes near 2^53.
-fn count(n: usize) -> f64 {
+pub(crate) fn count(n: usize) -> f64 {
     n as f64
 }
 
-fn millis(times: &[Duration]) -> anyhow::Result<Samples> {
+/// # Errors
+/// If there is none.
+pub(crate) fn millis(times: &[Duration]) -> anyhow::Result<Samples> {
     Samples::new(times.iter().map(|time| time.as_secs_f64() * 1e3))
 }

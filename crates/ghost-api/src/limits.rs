@@ -1,9 +1,11 @@
 //! How often may be called. Invariant: what is written to the disk for a caller is limited for that
 //! caller; enrolments, whose callers are nobody yet, for each address and for all.
 
+use std::fmt;
 use std::hash::Hash;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, ParseIntError};
+use std::str::FromStr;
 use std::time::Duration;
 
 use governor::clock::{Clock as _, DefaultClock};
@@ -17,8 +19,22 @@ use crate::refusal::Refusal;
 const CALLERS: usize = 16_384;
 
 /// So many calls a minute, as many at once.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PerMinute(pub NonZeroU32);
+
+impl fmt::Display for PerMinute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for PerMinute {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
 
 /// The limits.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +58,14 @@ impl Default for Rates {
             changes: per_minute(60),
             reports: per_minute(600),
         }
+    }
+}
+
+impl Rates {
+    /// With so many enrolments from one address, and no fewer of all.
+    #[must_use]
+    pub fn with_enrolments(self, from_one: PerMinute) -> Self {
+        Self { enrol_per_address: from_one, enrol_all: self.enrol_all.max(from_one), ..self }
     }
 }
 
@@ -115,6 +139,19 @@ mod tests {
         let same: IpAddr = "::ffff:100.64.0.1".parse().unwrap();
         assert!(limits.enrol(same).is_err());
         limits.enrol(other).unwrap();
+    }
+
+    #[test]
+    fn one_address_enrols_as_many_as_the_operator_says_though_they_be_more_than_of_all() {
+        let rates = Rates::default().with_enrolments("2000".parse().unwrap());
+        let limits = Limits::new(rates);
+        let one = [100, 64, 0, 1].into();
+        let tries = (0..3000).map(|_| limits.enrol(one));
+        let accepted = tries.filter(Result::is_ok).count();
+        assert!((2000..2200).contains(&accepted), "{accepted}");
+        let few = Rates::default().with_enrolments("1".parse().unwrap());
+        assert_eq!(few.enrol_all, Rates::default().enrol_all);
+        assert!("0".parse::<PerMinute>().is_err());
     }
 
     #[test]

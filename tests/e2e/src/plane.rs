@@ -9,6 +9,8 @@ use anyhow::{Context as _, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
@@ -19,6 +21,8 @@ use crate::path_from;
 const LIMIT: Duration = Duration::from_secs(200);
 /// How often it is asked again for what is awaited.
 const ASK_EVERY: Duration = Duration::from_millis(100);
+/// One request, and the server closes the connection.
+const METRICS: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: plane\r\nConnection: close\r\n\r\n";
 
 /// A control plane that serves.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub struct Plane {
     seen: watch::Receiver<Vec<String>>,
     /// Where agents connect.
     pub address: SocketAddr,
+    /// Where monitoring asks.
+    pub http: SocketAddr,
 }
 
 impl Plane {
@@ -36,20 +42,33 @@ impl Plane {
     /// # Errors
     /// With what it said, if it does not start.
     pub async fn start(interval_seconds: u16) -> anyhow::Result<Self> {
+        Self::start_with(interval_seconds, &[]).await
+    }
+
+    /// One that lets so many agents enrol from loopback within a minute.
+    ///
+    /// # Errors
+    /// See [`Self::start`].
+    pub async fn start_for(interval_seconds: u16, agents: u32) -> anyhow::Result<Self> {
+        let agents = agents.to_string();
+        Self::start_with(interval_seconds, &["--enrolments-per-minute", &agents]).await
+    }
+
+    async fn start_with(interval_seconds: u16, options: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("ghost-e2e-plane-").tempdir_in("/var/tmp")?;
         run(folder.path(), &["init", "--name", "127.0.0.1"]).await?;
         let interval = interval_seconds.to_string();
         let mut command = command(folder.path())?;
         command.args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
-        command.args(["--heartbeat-interval", &interval]);
+        command.args(["--heartbeat-interval", &interval]).args(options);
         let mut server = command.spawn().context("ghost-api")?;
         let stdout = server.stdout.take().context("no stdout")?;
         let stderr = server.stderr.take().context("no stderr")?;
         let outputs: [Box<dyn tokio::io::AsyncRead + Unpin + Send>; 2] =
             [Box::new(stdout), Box::new(stderr)];
         let seen = follow(outputs);
-        let address = listening(seen.clone()).await?;
-        Ok(Self { folder, server, seen, address })
+        let (address, http) = listening(seen.clone()).await?;
+        Ok(Self { folder, server, seen, address, http })
     }
 
     /// A key for one enrolment.
@@ -140,8 +159,41 @@ impl Plane {
     }
 
     fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        Ok(kill_process(self.pid()?, signal)?)
+    }
+
+    /// The server's process.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn pid(&self) -> anyhow::Result<Pid> {
         let pid = self.server.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
-        Ok(kill_process(pid.context("ghost-api has ended")?, signal)?)
+        pid.context("ghost-api has ended")
+    }
+
+    /// Its authority's certificate, PEM.
+    ///
+    /// # Errors
+    /// If the file can't be read.
+    pub fn ca(&self) -> anyhow::Result<Vec<u8>> {
+        std::fs::read(self.folder.path().join("ca.crt")).context("ca.crt")
+    }
+
+    /// A number of its `/metrics`, such as that of `ghost_api_heartbeats_total`.
+    ///
+    /// # Errors
+    /// If it can't be asked, or has no such number.
+    pub async fn counted(&self, name: &str) -> anyhow::Result<u64> {
+        let asking = async {
+            let mut stream = TcpStream::connect(self.http).await?;
+            stream.write_all(METRICS).await?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text).await?;
+            anyhow::Ok(text)
+        };
+        let text = tokio::time::timeout(LIMIT, asking).await.context("no answer to /metrics")??;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(line.with_context(|| format!("no {name} among the metrics: {text}"))?.parse()?)
     }
 
     /// What it has logged.
@@ -191,12 +243,15 @@ async fn run(folder: &Path, args: &[&str]) -> anyhow::Result<String> {
     Ok(out.into_owned())
 }
 
-/// The first address that its log says agents connect to.
-async fn listening(mut seen: watch::Receiver<Vec<String>>) -> anyhow::Result<SocketAddr> {
+/// The first addresses that its log says agents, and monitoring, connect to.
+async fn listening(
+    mut seen: watch::Receiver<Vec<String>>,
+) -> anyhow::Result<(SocketAddr, SocketAddr)> {
     let find = |lines: &Vec<String>| {
         lines.iter().find_map(|line| {
             let line: Value = serde_json::from_str(line).ok()?;
-            line.get("agents").or_else(|| line.get("address"))?.as_str()?.parse().ok()
+            let http = line.get("http")?.as_str()?;
+            Some((line.get("address")?.as_str()?.parse().ok()?, http.parse().ok()?))
         })
     };
     let waiting = seen.wait_for(|lines| find(lines).is_some());

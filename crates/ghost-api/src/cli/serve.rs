@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use ghost_api::clock::SystemClock;
+use ghost_api::limits::{PerMinute, Rates};
 use ghost_api::plane::Settings;
 use ghost_api::serve::{Config, STORE, ServeError, Server};
 use ghost_api::store::redb::RedbStore;
@@ -40,6 +41,10 @@ pub(super) struct Serve {
     /// How many days an agent's certificate lives.
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=825))]
     certificate_days: u16,
+    /// Enrolments accepted in a minute from one address: agents behind one NAT share it. Of all addresses 1200, or
+    /// this if it is more.
+    #[arg(long, value_name = "N", default_value_t = Rates::default().enrol_per_address)]
+    enrolments_per_minute: PerMinute,
 }
 
 /// Serves.
@@ -64,7 +69,7 @@ async fn until_a_signal(args: &Serve, context: Context) -> Result<(), Failure> {
         certificate_life: Duration::from_secs(u64::from(args.certificate_days) * 86_400),
         settings: Settings {
             interval: Duration::from_secs(args.heartbeat_interval.into()),
-            ..Settings::default()
+            rates: Rates::default().with_enrolments(args.enrolments_per_minute),
         },
     };
     let no_signals = |error| Failure::local(format!("cannot wait for signals: {error}"));

@@ -16,11 +16,10 @@ use tokio::sync::watch;
 
 use crate::agent::{Home, follow};
 use crate::path_from;
+use crate::wait::eventually;
 
 /// Longest start, and longest command.
 const LIMIT: Duration = Duration::from_secs(200);
-/// How often it is asked again for what is awaited.
-const ASK_EVERY: Duration = Duration::from_millis(100);
 /// One request, and the server closes the connection.
 const METRICS: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: plane\r\nConnection: close\r\n\r\n";
 
@@ -94,18 +93,12 @@ impl Plane {
     /// With what there is instead, if it has not in time.
     pub async fn agent_is(&self, status: &str) -> anyhow::Result<Value> {
         let mut last = Value::Null;
-        let asking = async {
-            loop {
-                let agents = self.json(&["agents"]).await?;
-                last = agents.get(0).cloned().unwrap_or_default();
-                if last["status"] == status {
-                    return anyhow::Ok(last.clone());
-                }
-                tokio::time::sleep(ASK_EVERY).await;
-            }
-        };
-        let asked = tokio::time::timeout(LIMIT, asking).await;
-        asked.with_context(|| format!("the agent is not {status}: {last}\n{}", self.log()))?
+        let asked = eventually(&format!("an agent that is {status}"), LIMIT, async || {
+            last = self.json(&["agents"]).await?.get(0).cloned().unwrap_or_default();
+            Ok((last["status"] == status).then(|| last.clone()))
+        })
+        .await;
+        asked.with_context(|| format!("it is {last}\n{}", self.log()))
     }
 
     /// The statuses of a VM that were reported, oldest first; what was told twice (its address came, it is on
@@ -128,18 +121,14 @@ impl Plane {
     /// # Errors
     /// With what was reported instead.
     pub async fn heard(&self, vm: &str, statuses: &[&str]) -> anyhow::Result<()> {
+        let wanted: Vec<String> = statuses.iter().map(|status| (*status).to_owned()).collect();
         let mut last = Vec::new();
-        let asking = async {
-            loop {
-                last = self.statuses(vm).await?;
-                if last.ends_with(&statuses.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>()) {
-                    return anyhow::Ok(());
-                }
-                tokio::time::sleep(ASK_EVERY).await;
-            }
-        };
-        let asked = tokio::time::timeout(LIMIT, asking).await;
-        asked.with_context(|| format!("not {statuses:?} of {vm}, but {last:?}\n{}", self.log()))?
+        let asked = eventually(&format!("{statuses:?} of {vm}"), LIMIT, async || {
+            last = self.statuses(vm).await?;
+            Ok(last.ends_with(&wanted).then_some(()))
+        })
+        .await;
+        asked.with_context(|| format!("but {last:?}\n{}", self.log()))
     }
 
     /// Stops its clock and its ears, as a partition does; `CONT` brings both back.

@@ -17,7 +17,6 @@ struct Shelf {
     asked: Vec<(String, usize)>,
     /// No file goes further than this while it is set.
     held_at: Option<usize>,
-    sent: usize,
     closed: bool,
 }
 
@@ -105,21 +104,6 @@ impl Publisher {
         self.shop.shelf().held_at = Some(bytes);
     }
 
-    /// Waits until a file was sent as far as it may be.
-    pub async fn held(self: &Arc<Self>) -> anyhow::Result<()> {
-        let publisher = Arc::clone(self);
-        tokio::task::spawn_blocking(move || {
-            let limit = std::time::Duration::from_secs(60);
-            let waiting = |shelf: &mut Shelf| shelf.held_at.is_none_or(|at| shelf.sent < at);
-            let shelf = publisher.shop.shelf();
-            let waited = publisher.shop.changed.wait_timeout_while(shelf, limit, waiting);
-            let waited = waited.map_err(|_| anyhow::anyhow!("the server died"))?;
-            anyhow::ensure!(!waited.1.timed_out(), "nobody fetched that much in {limit:?}");
-            Ok(())
-        })
-        .await?
-    }
-
     /// Holds nothing back any more.
     pub fn go_on(&self) {
         self.shop.shelf().held_at = None;
@@ -173,10 +157,6 @@ fn serve(client: &TcpStream, shop: &Shop) -> Option<()> {
         let end = allowed(shop, at, whole, &path)?;
         client.write_all(file.get(at..end)?).ok()?;
         at = end;
-        let mut shelf = shop.shelf();
-        shelf.sent = at;
-        drop(shelf);
-        shop.changed.notify_all();
     }
     Some(())
 }

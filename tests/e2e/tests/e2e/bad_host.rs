@@ -108,8 +108,13 @@ async fn an_image_with_another_checksum_is_not_used() {
         failed.message().contains("checksum") || failed.message().contains("SHA-256"),
         "{failed}"
     );
-    let left: Vec<_> = std::fs::read_dir(home.path().join("images")).unwrap().flatten().collect();
-    assert!(left.is_empty(), "{left:?}");
+    let images = home.path().join("images");
+    for folder in [images.clone(), images.join("parts"), images.join("quarantine")] {
+        let entries = std::fs::read_dir(folder).unwrap().flatten();
+        let files: Vec<_> =
+            entries.filter(|e| e.metadata().unwrap().len() > 0 && e.path().is_file()).collect();
+        assert!(files.is_empty(), "{files:?}");
+    }
 }
 
 #[tokio::test]

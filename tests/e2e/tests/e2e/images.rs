@@ -4,9 +4,11 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ghost_e2e::agent::{Home, Image};
 use ghost_e2e::publisher::Publisher;
+use ghost_e2e::wait::eventually;
 
 const FILE: &str = "mini.qcow2";
 
@@ -73,6 +75,17 @@ async fn an_image_is_fetched_once_replaced_for_new_vms_and_goes_with_its_last_vm
     agent.stop().await.unwrap();
 }
 
+/// Waits until that much of an image lies on the disk.
+async fn part_of(home: &Home, bytes: u64) -> anyhow::Result<()> {
+    let parts = home.path().join("images/parts");
+    eventually("that much of an image", Duration::from_secs(60), async || {
+        let mut parts = std::fs::read_dir(&parts)?.flatten();
+        let large = |entry: std::fs::DirEntry| entry.metadata().is_ok_and(|m| m.len() >= bytes);
+        Ok(parts.any(large).then_some(()))
+    })
+    .await
+}
+
 #[tokio::test]
 async fn an_agent_killed_in_the_middle_of_a_fetch_goes_on_where_it_was() {
     let (home, publisher) = home().await;
@@ -83,7 +96,7 @@ async fn an_agent_killed_in_the_middle_of_a_fetch_goes_on_where_it_was() {
         async move { ctl.create("e2e-cut").await }
     };
     let killing = async {
-        publisher.held().await.unwrap();
+        part_of(&home, 1 << 20).await.unwrap();
         agent.kill().await.unwrap();
     };
     let (created, ()) = tokio::join!(creating, killing);

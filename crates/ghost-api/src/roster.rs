@@ -6,10 +6,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::domain::presence::{Presence, presence};
 use crate::domain::{AgentId, AgentRecord, Heard, Registration};
 use crate::refusal::Refusal;
 
@@ -101,13 +103,19 @@ impl Roster {
         .unwrap_or_default()
     }
 
-    /// A sign of life; returns the last kept event.
+    /// A sign of life; returns the last kept event. One is wanted every `interval`.
     ///
     /// # Errors
     /// If that process is not the one that registered last.
-    pub fn heard(&self, id: AgentId, instance: Uuid, heard: Heard) -> Result<u64, Refusal> {
+    pub fn heard(
+        &self,
+        id: AgentId,
+        instance: Uuid,
+        heard: Heard,
+        interval: Duration,
+    ) -> Result<u64, Refusal> {
         self.with(id, |entry| {
-            ensure_current(&entry.record, instance)?;
+            ensure_current(&entry.record, instance, heard.at, interval)?;
             entry.record.heard = Some(heard);
             entry.saved = Saved::NotYet;
             Ok(entry.last_event)
@@ -119,9 +127,17 @@ impl Roster {
     ///
     /// # Errors
     /// If that process is not the one that registered last.
-    pub fn last_event(&self, id: AgentId, instance: Uuid) -> Result<u64, Refusal> {
-        self.with(id, |entry| ensure_current(&entry.record, instance).map(|()| entry.last_event))
-            .unwrap_or(Err(Refusal::AgentUnknown(id)))
+    pub fn last_event(
+        &self,
+        id: AgentId,
+        instance: Uuid,
+        now: Timestamp,
+        interval: Duration,
+    ) -> Result<u64, Refusal> {
+        self.with(id, |entry| {
+            ensure_current(&entry.record, instance, now, interval).map(|()| entry.last_event)
+        })
+        .unwrap_or(Err(Refusal::AgentUnknown(id)))
     }
 
     /// The store keeps that agent's events up to this one.
@@ -159,11 +175,22 @@ impl Roster {
     }
 }
 
-fn ensure_current(agent: &AgentRecord, instance: Uuid) -> Result<(), Refusal> {
+fn ensure_current(
+    agent: &AgentRecord,
+    instance: Uuid,
+    now: Timestamp,
+    interval: Duration,
+) -> Result<(), Refusal> {
     match &agent.registration {
         None => Err(Refusal::NotRegistered),
         Some(current) if current.instance == instance => Ok(()),
-        Some(_) => Err(Refusal::Superseded),
+        Some(_) => match presence(agent, now, interval) {
+            // The newer one is gone: the older one may have the id back.
+            Presence::Draining | Presence::Offline => Err(Refusal::NotRegistered),
+            Presence::Online | Presence::Degraded | Presence::Enrolled | Presence::Revoked => {
+                Err(Refusal::Superseded)
+            }
+        },
     }
 }
 
@@ -172,6 +199,8 @@ mod tests {
     use super::*;
     use crate::domain::registration::tests::registration;
     use crate::domain::{Capacity, Said};
+
+    const INTERVAL: Duration = Duration::from_secs(30);
 
     fn id() -> AgentId {
         "0b54c3f8-1f0e-4d0b-9a35-5b1c8a6f0e55".parse().unwrap()
@@ -201,21 +230,43 @@ mod tests {
     #[test]
     fn only_the_process_that_registered_last_is_heard() {
         let (roster, first, second) = (roster(), registration("pc-1"), registration("pc-1"));
-        let beat = |of: &Registration| roster.heard(id(), of.instance, heard(1));
+        let beat = |of: &Registration| roster.heard(id(), of.instance, heard(1), INTERVAL);
         assert!(matches!(beat(&first), Err(Refusal::NotRegistered)));
         assert_eq!(roster.registered(id(), first.clone(), heard(1)), 7);
         assert!(matches!(beat(&first), Ok(7)));
         roster.registered(id(), second.clone(), heard(1));
         assert!(matches!(beat(&first), Err(Refusal::Superseded)));
-        assert!(matches!(roster.last_event(id(), first.instance), Err(Refusal::Superseded)));
+        assert!(matches!(
+            roster.last_event(id(), first.instance, at(1), INTERVAL),
+            Err(Refusal::Superseded)
+        ));
         assert!(beat(&second).is_ok());
+    }
+
+    #[test]
+    fn an_older_process_may_come_back_when_the_newer_one_is_gone() {
+        let (older, newer) = (registration("pc-1"), registration("pc-1"));
+        for (last_word, silent_until) in [(Said::Draining, 2), (Said::Online, 91)] {
+            let roster = roster();
+            roster.registered(id(), older.clone(), heard(0));
+            roster.registered(id(), newer.clone(), Heard { said: last_word, ..heard(1) });
+            let beat = |second| roster.heard(id(), older.instance, heard(second), INTERVAL);
+            if last_word == Said::Online {
+                assert!(matches!(beat(silent_until - 1), Err(Refusal::Superseded)));
+            }
+            assert!(matches!(beat(silent_until), Err(Refusal::NotRegistered)));
+            let reported = roster.last_event(id(), older.instance, at(silent_until), INTERVAL);
+            assert!(matches!(reported, Err(Refusal::NotRegistered)));
+            roster.registered(id(), older.clone(), heard(silent_until));
+            assert!(matches!(beat(silent_until), Ok(7)));
+        }
     }
 
     #[test]
     fn a_sign_of_life_is_handed_to_the_store_once_unless_the_store_fails() {
         let (roster, said) = (roster(), registration("pc-1"));
         roster.registered(id(), said.clone(), heard(1));
-        roster.heard(id(), said.instance, heard(2)).unwrap();
+        roster.heard(id(), said.instance, heard(2), INTERVAL).unwrap();
         assert_eq!(roster.unsaved(), [(id(), heard(2))]);
         assert_eq!(roster.unsaved(), []);
         roster.not_saved([id()]);
@@ -239,6 +290,6 @@ mod tests {
         roster.registered(id(), said.clone(), heard(1));
         roster.kept(id(), 9);
         roster.kept(id(), 8);
-        assert_eq!(roster.last_event(id(), said.instance).unwrap(), 9);
+        assert_eq!(roster.last_event(id(), said.instance, at(1), INTERVAL).unwrap(), 9);
     }
 }

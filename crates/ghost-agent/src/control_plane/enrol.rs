@@ -82,13 +82,8 @@ impl Enrolment {
                 return tracing::error!(cause = %error, "cannot enrol; the agent serves its own host only");
             }
         };
-        // The same for each try: an answer that got lost is given again to the same key only.
-        let asked = match Asked::of(self.agent) {
-            Ok(asked) => asked,
-            Err(error) => return tracing::error!(cause = %error, "cannot enrol"),
-        };
         let (mut failures, mut said) = (0u32, None);
-        while let Err(error) = self.enrol(&key, asked.clone()).await {
+        while let Err(error) = self.attempt(&key).await {
             let pause = self.pause(&error, failures);
             failures = failures.saturating_add(1);
             if said.as_ref() != Some(&error) {
@@ -96,6 +91,10 @@ impl Enrolment {
                 said = Some(error);
             }
             self.clock.sleep(pause).await;
+            // Somebody put one there meanwhile.
+            if self.credentials.current().is_some() {
+                return;
+            }
         }
     }
 
@@ -126,6 +125,15 @@ impl Enrolment {
             );
         }
         !ended
+    }
+
+    /// Once, with the key pair of the attempts before, those of earlier processes included.
+    pub(super) async fn attempt(&self, key: &EnrolmentKey) -> ControlResult<()> {
+        let (files, agent) = (self.files.clone(), self.agent);
+        let asked = tokio::task::spawn_blocking(move || files::asked(&files, agent))
+            .await
+            .map_err(|_| ControlError::transient("the agent is shutting down"))??;
+        self.enrol(key, asked).await
     }
 
     /// Once.
@@ -160,6 +168,7 @@ impl Enrolment {
         let write = move || {
             files::write_authority(&to, &authority)?;
             files::replace(&to, &issued)?;
+            files::forget_asked(&to);
             reload();
             Ok(())
         };

@@ -53,7 +53,7 @@ fn of_reason(reason: &str, status: &Status, target: &Target) -> ControlError {
     let (refusal, remedy) = match reason {
         "NOT_REGISTERED" => (Refusal::NotRegistered, "it is told again who this is"),
         "SUPERSEDED" => (Refusal::Superseded, "stop the other, or start this one again"),
-        "AGENT_UNKNOWN" => {
+        "AGENT_UNKNOWN" | "CERTIFICATE_REPLACED" => {
             (Refusal::Refused, "enrol it with a new key: remove its certificate, set GHOST_API_KEY")
         }
         "AGENT_REVOKED" => (Refusal::Refused, "ask whoever runs the control plane"),
@@ -179,7 +179,7 @@ fn ours(alert: AlertDescription, target: &Target) -> ControlError {
         | AlertDescription::CertificateUnknown
         | AlertDescription::UnsupportedCertificate
         | AlertDescription::AccessDenied => {
-            "does not accept the agent's certificate (grpc.tls_cert); enrol again with a new key (GHOST_API_KEY)"
+            "does not accept the agent's certificate (grpc.tls_cert); remove it and enrol again with a new key (GHOST_API_KEY)"
         }
         other => {
             return ControlError::transient(format!(

@@ -24,8 +24,9 @@ use rustls::crypto::ring::sign::any_supported_type;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use uuid::Uuid;
 
-use super::issued::Issued;
+use super::issued::{Asked, Issued};
 use crate::config::TlsFiles;
 
 /// What [`recover`] found.
@@ -78,6 +79,34 @@ pub(super) fn write_authority(
         .map_err(|error| not_written(&files.ca, &error))
 }
 
+/// What an enrolment asks for: the same after a crash, for an answer that got lost is given again to the same key
+/// only. Blocks.
+///
+/// # Errors
+/// One line: the key can't be made or written; the enrolment must not be tried then.
+pub(super) fn asked(files: &TlsFiles, agent: Uuid) -> Result<Asked, ControlError> {
+    let path = asked_key(files);
+    let former = fs::read_to_string(&path).ok().and_then(|key| Asked::again(&key, agent));
+    if let Some(former) = former {
+        return Ok(former);
+    }
+    let asked = Asked::of(agent)?;
+    write(&path, asked.key().as_bytes(), 0o600).map_err(|error| not_written(&path, &error))?;
+    Ok(asked)
+}
+
+/// The enrolment is done. Blocks.
+pub(super) fn forget_asked(files: &TlsFiles) {
+    if let Err(error) = ensure_removed(&asked_key(files)) {
+        // The next enrolment would ask for the certificate of a key that is in use.
+        tracing::warn!(path = %asked_key(files).display(), %error, "cannot remove it; remove it by hand");
+    }
+}
+
+fn asked_key(files: &TlsFiles) -> PathBuf {
+    with_suffix(&files.key, ".asked")
+}
+
 pub(super) fn stage_key(files: &TlsFiles, new: &Issued) -> io::Result<()> {
     write(&beside(&files.key), new.key.as_bytes(), 0o600)
 }
@@ -112,8 +141,12 @@ pub(super) fn fits(key: &Path, cert: &Path) -> bool {
 }
 
 fn beside(path: &Path) -> PathBuf {
+    with_suffix(path, ".new")
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".new");
+    name.push(suffix);
     PathBuf::from(name)
 }
 

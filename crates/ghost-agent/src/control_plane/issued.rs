@@ -43,19 +43,31 @@ pub(super) struct Issued {
 impl Asked {
     /// A new P-256 key, and a request whose only name is the agent's URI.
     pub(super) fn of(agent: Uuid) -> Result<Self, ControlError> {
-        let make = || -> Result<Self, rcgen::Error> {
-            let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-            let mut params = CertificateParams::default();
-            params.distinguished_name = DistinguishedName::new();
-            params.subject_alt_names = vec![SanType::URI(uri_of(agent).try_into()?)];
-            let csr = params.serialize_request(&key)?.der().to_vec();
-            Ok(Self { key: key.serialize_pem(), csr })
-        };
-        make().map_err(|error| {
-            ControlError::refused(format!(
-                "cannot make a key: {error}; report it as a fault of the agent"
-            ))
-        })
+        KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
+            .and_then(|key| Self::with(&key, agent))
+            .map_err(|error| {
+                ControlError::refused(format!(
+                    "cannot make a key: {error}; report it as a fault of the agent"
+                ))
+            })
+    }
+
+    /// A request for a key that was made before; `None` if that is none.
+    pub(super) fn again(key: &str, agent: Uuid) -> Option<Self> {
+        KeyPair::from_pem(key).and_then(|key| Self::with(&key, agent)).ok()
+    }
+
+    fn with(key: &KeyPair, agent: Uuid) -> Result<Self, rcgen::Error> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.subject_alt_names = vec![SanType::URI(uri_of(agent).try_into()?)];
+        let csr = params.serialize_request(key)?.der().to_vec();
+        Ok(Self { key: key.serialize_pem(), csr })
+    }
+
+    /// The key, to be kept until it is certified.
+    pub(super) fn key(&self) -> &str {
+        &self.key
     }
 
     /// Takes the certificate if it is what was asked for, signed by one of `authorities`.

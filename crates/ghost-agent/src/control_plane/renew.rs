@@ -43,7 +43,10 @@ impl Renewal {
         loop {
             self.until_due().await;
             match self.renew().await {
-                Ok(()) => (failures, said) = (0, None),
+                Ok(()) => {
+                    (failures, said) = (0, None);
+                    self.clock.sleep(self.rest()).await;
+                }
                 Err(error) => {
                     let pause = self.pause(&error, failures);
                     failures = failures.saturating_add(1);
@@ -55,6 +58,16 @@ impl Renewal {
                 }
             }
         }
+    }
+
+    /// After a renewal, whatever came of it: a certificate that is due again at once, because the host's clock is far
+    /// ahead or the control plane backdates, must not make it spin.
+    fn rest(&self) -> Duration {
+        let lifetime = self
+            .credentials
+            .current()
+            .and_then(|now| Duration::try_from(now.not_after.duration_since(now.not_before)).ok());
+        lifetime.map_or(LOOK, |lifetime| (lifetime / 20).min(RENEWAL.cap))
     }
 
     async fn until_due(&self) {

@@ -122,6 +122,10 @@ impl Plane {
         let agent = self.welcome(bearer)?;
         self.limits.change(agent)?;
         let request = csr::accept(csr, agent).map_err(Refusal::Csr)?;
+        let _changing = self.changing.lock().await;
+        // It may have enrolled anew, or been revoked, while others had their turn: a certificate issued
+        // now would outlive that.
+        self.welcome(bearer)?;
         let certified = self.certify(agent, &request)?;
         self.store.record(self.change(&agent.uri(), "certificate renewed", String::new())).await?;
         self.counters.renewals.add(1);
@@ -241,7 +245,7 @@ impl Plane {
             version: cut(&beat.version, REASONS.1),
             boot_id: cut(&beat.boot_id, REASONS.1),
         };
-        let last_event = self.roster.heard(agent, beat.instance, heard)?;
+        let last_event = self.roster.heard(agent, beat.instance, heard, self.settings.interval)?;
         self.counters.heartbeats.add(1);
         Ok(last_event)
     }
@@ -257,7 +261,7 @@ impl Plane {
         events: Vec<VmEvent>,
     ) -> Result<u64, Refusal> {
         let agent = self.welcome(bearer)?;
-        let last = self.roster.last_event(agent, instance)?;
+        let last = self.roster.last_event(agent, instance, self.now(), self.settings.interval)?;
         if let Some(fault) = order_fault(&events) {
             return Err(Refusal::BadEvents(fault));
         }

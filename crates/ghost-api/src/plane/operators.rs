@@ -137,6 +137,12 @@ impl Plane {
     /// If no agent can have it, or the named one can't be commanded.
     pub async fn place(&self, who: &str, ask: &Placing) -> Result<Target, Refusal> {
         let chosen = if let Some(holder) = self.store.assigned(ask.request_id.clone()).await? {
+            if !ask.agent.is_empty() && self.find(&ask.agent)?.id != holder {
+                return Err(Refusal::BadRequest(format!(
+                    "request {} went to agent {holder} before, and its VM may be there; leave the agent out, or choose another request id",
+                    cut(&ask.request_id, 128)
+                )));
+            }
             // The VM may be there already, and have taken the last room.
             holder
         } else if ask.agent.is_empty() {

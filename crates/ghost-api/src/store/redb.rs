@@ -1,7 +1,7 @@
 //! The embedded store: one file, one writer at a time, each commit on the disk before it is answered
 //! (redb's immediate durability). Values are JSON, so that fields can be added.
 //!
-//! Invariant: a second process cannot open it.
+//! Invariants: a second process cannot open it; after a full disk it works again without a restart.
 
 mod agents;
 mod journal;
@@ -10,8 +10,9 @@ mod tokens;
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::backends::FileBackend;
 use redb::{Database, ReadTransaction, ReadableDatabase as _, WriteTransaction};
@@ -54,7 +55,11 @@ pub enum OpenError {
 /// The store.
 #[derive(Debug, Clone)]
 pub struct RedbStore {
-    database: Arc<Database>,
+    path: Arc<PathBuf>,
+    /// `None` while it can't be opened anew.
+    database: Arc<RwLock<Option<Database>>>,
+    /// Something failed: after one failed write redb refuses everything until the file is opened anew.
+    failed: Arc<AtomicBool>,
 }
 
 impl RedbStore {
@@ -63,33 +68,12 @@ impl RedbStore {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let shown = path.display().to_string();
-        let other = |source| OpenError::Other { path: shown.clone(), source };
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            // What is in it is nobody else's business: names, addresses, who did what.
-            .mode(0o600)
-            .open(path)
-            .map_err(|error| other(redb::DatabaseError::Storage(redb::StorageError::Io(error))))?;
-        let backend = match FileBackend::new(file) {
-            Ok(backend) => backend,
-            Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(OpenError::InUse(shown)),
-            Err(source) => return Err(other(source)),
-        };
-        let database = match Database::builder().set_cache_size(CACHE).create_with_backend(backend)
-        {
-            Ok(database) => database,
-            Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(OpenError::InUse(shown)),
-            Err(source) => return Err(other(source)),
-        };
-        let store = Self { database: Arc::new(database) };
-        match store.write_now(tables::make) {
-            Ok(()) => Ok(store),
-            Err(source) => Err(OpenError::Tables { path: shown, source }),
-        }
+        let database = open(path)?;
+        Ok(Self {
+            path: Arc::new(path.to_owned()),
+            database: Arc::new(RwLock::new(Some(database))),
+            failed: Arc::default(),
+        })
     }
 
     /// A transaction that changes something; all of it, or nothing if `work` fails.
@@ -109,16 +93,74 @@ impl RedbStore {
         work: impl FnOnce(&ReadTransaction) -> Attempt<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let store = self.clone();
-        off_the_runtime(doing, move || work(&store.database.begin_read()?)).await
+        off_the_runtime(doing, move || store.with(|database| work(&database.begin_read()?))).await
     }
 
     fn write_now<T>(&self, work: impl FnOnce(&WriteTransaction) -> Attempt<T>) -> Attempt<T> {
-        let transaction = self.database.begin_write()?;
-        // Dropped without a commit it is undone.
-        let done = work(&transaction)?;
-        transaction.commit()?;
-        Ok(done)
+        self.with(|database| write(database, work))
     }
+
+    fn with<T>(&self, work: impl FnOnce(&Database) -> Attempt<T>) -> Attempt<T> {
+        self.mend()?;
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let done = work(database.as_ref().ok_or("the file is closed")?);
+        if done.is_err() {
+            self.failed.store(true, Ordering::Release);
+        }
+        done
+    }
+
+    /// Opens the file anew if something failed before.
+    fn mend(&self) -> Attempt<()> {
+        if !self.failed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        if self.failed.load(Ordering::Acquire) {
+            // The former one holds the file's lock.
+            *database = None;
+            *database = Some(open(&self.path)?);
+            self.failed.store(false, Ordering::Release);
+            tracing::info!(store = %self.path.display(), "opened the store anew after a failure");
+        }
+        Ok(())
+    }
+}
+
+fn open(path: &Path) -> Result<Database, OpenError> {
+    let shown = path.display().to_string();
+    let other = |source| OpenError::Other { path: shown.clone(), source };
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        // What is in it is nobody else's business: names, addresses, who did what.
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| other(redb::DatabaseError::Storage(redb::StorageError::Io(error))))?;
+    let backend = match FileBackend::new(file) {
+        Ok(backend) => backend,
+        Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(OpenError::InUse(shown)),
+        Err(source) => return Err(other(source)),
+    };
+    let database = match Database::builder().set_cache_size(CACHE).create_with_backend(backend) {
+        Ok(database) => database,
+        Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(OpenError::InUse(shown)),
+        Err(source) => return Err(other(source)),
+    };
+    match write(&database, tables::make) {
+        Ok(()) => Ok(database),
+        Err(source) => Err(OpenError::Tables { path: shown, source }),
+    }
+}
+
+fn write<T>(database: &Database, work: impl FnOnce(&WriteTransaction) -> Attempt<T>) -> Attempt<T> {
+    let transaction = database.begin_write()?;
+    // Dropped without a commit it is undone.
+    let done = work(&transaction)?;
+    transaction.commit()?;
+    Ok(done)
 }
 
 /// The disk is waited for on a thread of its own.

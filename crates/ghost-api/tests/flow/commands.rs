@@ -93,7 +93,10 @@ async fn a_repeated_create_goes_to_the_same_agent_even_if_it_is_full_now() {
     assert_eq!(place(&api, "", ask.clone()).await.unwrap().agent_name, "first");
     has_left(&mut first, 0.0).await;
     has_left(&mut other, 0.0).await;
-    assert_eq!(place(&api, "", ask).await.unwrap().agent_name, "first");
+    assert_eq!(place(&api, "first", ask.clone()).await.unwrap().agent_name, "first");
+    // Whoever names another agent does not get the VM of the first unawares.
+    let refused = place(&api, "other", ask).await.unwrap_err();
+    assert!(refused.message().contains("request r-1 went to agent"), "{refused:?}");
     assert_eq!(first_host.told.lock().unwrap().creates.len(), 2);
     assert!(other_host.told.lock().unwrap().creates.is_empty());
     assert_eq!(reason(&place(&api, "", vm("db")).await.unwrap_err()), "NONE_FITS");

@@ -75,6 +75,31 @@ async fn of_two_hosts_with_one_id_the_newest_counts_and_both_are_told() {
 }
 
 #[tokio::test]
+async fn an_older_process_has_its_id_back_when_the_newer_one_has_said_its_last_word() {
+    let api = Api::start().await;
+    let mut first = Agent::new(&api).await;
+    first.register().await.unwrap();
+    let mut second = first.double(&api).await;
+    second.register().await.unwrap();
+    assert_eq!(reason(&first.heartbeat().await.unwrap_err()), "SUPERSEDED");
+    let mut last_word = second.beat();
+    last_word.status = Said::Draining.into();
+    second.client.heartbeat(last_word).await.unwrap();
+    assert_eq!(reason(&first.heartbeat().await.unwrap_err()), "NOT_REGISTERED");
+    first.register().await.unwrap();
+    first.heartbeat().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_agent_whose_hypervisor_is_away_at_its_start_is_heard_all_the_same() {
+    let api = Api::start().await;
+    let mut agent = Agent::new(&api).await;
+    let ask = RegisterRequest { capacity: None, ..agent.registration() };
+    agent.client.register(ask).await.unwrap();
+    agent.heartbeat().await.unwrap();
+}
+
+#[tokio::test]
 async fn who_follows_a_process_that_ended_or_fell_silent_supersedes_nobody() {
     let api = Api::start().await;
     let mut first = Agent::new(&api).await;
@@ -139,7 +164,6 @@ async fn what_makes_no_sense_is_refused_in_words() {
         ("instance", RegisterRequest { instance: "x".to_owned(), ..good.clone() }),
         ("name", RegisterRequest { name: "\u{1b}[2J".to_owned(), ..good.clone() }),
         ("address", RegisterRequest { address: "http://x".to_owned(), ..good.clone() }),
-        ("capacity", RegisterRequest { capacity: None, ..good.clone() }),
         ("capacity", RegisterRequest { capacity: nan(), ..good.clone() }),
         ("templates", RegisterRequest { templates: vec![String::new(); 300], ..good.clone() }),
     ] {

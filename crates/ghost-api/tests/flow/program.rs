@@ -10,6 +10,7 @@ use ghost_api::store::redb::RedbStore;
 use ghost_api::store::{Agents as _, Journal as _};
 use ghost_proto::controlplane::{EnrollResponse, RegisterRequest, ReportEventsRequest, VmEvent};
 use rcgen::KeyPair;
+use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use uuid::Uuid;
@@ -42,8 +43,14 @@ struct Served {
 
 impl Served {
     fn start(dir: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ghost-api"))
-            .arg("--dir")
+        // A write beyond a limit fails then, instead of ending the program.
+        let mut child = Command::new("sh")
+            .args([
+                "-c",
+                r#"trap "" XFSZ; exec "$0" "$@""#,
+                env!("CARGO_BIN_EXE_ghost-api"),
+                "--dir",
+            ])
             .arg(dir)
             .args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"])
             .stdout(Stdio::piped())
@@ -61,6 +68,14 @@ impl Served {
     fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// As if the disk had room for files of that size only.
+    fn limit_files(&self, bytes: Option<u64>) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let maximum = getrlimit(Resource::Fsize).maximum;
+        let limit = Rlimit { current: bytes, maximum };
+        prlimit(Some(pid), Resource::Fsize, limit).unwrap();
     }
 
     fn terminate(mut self) -> bool {
@@ -238,4 +253,21 @@ async fn whatever_was_acknowledged_is_there_after_a_kill_in_the_middle_of_writin
     let again = Served::start(&dir);
     assert!(done(&dir, &["agents"]).contains(&id));
     assert!(again.terminate());
+}
+
+#[test]
+fn after_a_full_disk_everything_works_again_without_a_restart() {
+    let (_folder, dir) = folder();
+    done(&dir, &["init", "--name", "127.0.0.1"]);
+    let served = Served::start(&dir);
+    let create = ["token", "create", "--ttl", "1h"];
+    done(&dir, &create);
+    served.limit_files(Some(0));
+    let (_, error) = failed(&dir, &create);
+    assert!(error.contains("store failed"), "{error}");
+    served.limit_files(getrlimit(Resource::Fsize).maximum);
+    done(&dir, &create);
+    let audit = done(&dir, &["-o", "json", "audit"]);
+    assert_eq!(audit.matches("token created").count(), 2, "{audit}");
+    assert!(served.terminate());
 }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::backoff::Dice;
 use super::heartbeat::{Facts, Heartbeat};
-use super::report::Reporter;
+use super::report::{Acknowledged, Reporter};
 use super::wait::within;
 use crate::domain::control::{
     Beat, ControlError, HeartbeatReport, Refusal, Registered, Registration, VmEvent,
@@ -94,11 +94,26 @@ impl Control {
         let (sender, state) = watch::channel(first);
         let (dice, clock) = (Arc::new(dice), Arc::clone(&facts.clock));
         let plane = Guarded { plane, clock: Arc::clone(&clock) };
-        let reporter =
-            Reporter::new(plane.clone(), facts.clone(), state.clone(), wake, Arc::clone(&dice));
+        let acknowledged = Arc::<Acknowledged>::default();
+        let reporter = Reporter::new(
+            plane.clone(),
+            facts.clone(),
+            state.clone(),
+            wake,
+            Arc::clone(&dice),
+            Arc::clone(&acknowledged),
+        );
         let hurry = Arc::new(Notify::new());
-        let heartbeat =
-            Heartbeat::new(plane, facts, interval, sender, wakes, Arc::clone(&hurry), dice);
+        let heartbeat = Heartbeat::new(
+            plane,
+            facts,
+            interval,
+            sender,
+            wakes,
+            Arc::clone(&hurry),
+            dice,
+            acknowledged,
+        );
         Self { heartbeat, reporter, clock, state, hurry: Hurry(hurry) }
     }
 

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::backoff::Dice;
 use super::control_plane::{Guarded, Link, LinkState, Voice, Wake};
+use super::report::Acknowledged;
 use super::wait::within;
 use crate::domain::control::{Beat, ControlError, Profile, Refusal};
 pub use facts::{Facts, Who};
@@ -31,6 +32,7 @@ pub(super) struct Heartbeat {
     wakes: mpsc::Receiver<Wake>,
     hurry: Arc<Notify>,
     dice: Arc<Dice>,
+    acknowledged: Arc<Acknowledged>,
     voice: Voice,
     /// What was registered last.
     told: Option<Profile>,
@@ -40,6 +42,10 @@ pub(super) struct Heartbeat {
 }
 
 impl Heartbeat {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is of its own type, and one caller gives them"
+    )]
     pub(super) fn new(
         plane: Guarded,
         facts: Facts,
@@ -48,6 +54,7 @@ impl Heartbeat {
         wakes: mpsc::Receiver<Wake>,
         hurry: Arc<Notify>,
         dice: Arc<Dice>,
+        acknowledged: Arc<Acknowledged>,
     ) -> Self {
         let schedule = Schedule::new(interval, facts.clock.monotonic());
         Self {
@@ -58,6 +65,7 @@ impl Heartbeat {
             wakes,
             hurry,
             dice,
+            acknowledged,
             voice: Voice::default(),
             told: None,
             registrations: 0,
@@ -121,6 +129,7 @@ impl Heartbeat {
 
     async fn register(&mut self) {
         let registration = self.facts.registration();
+        let acknowledged = self.acknowledged.last();
         let answer = self.plane.register(&registration).await;
         match answer {
             Ok(registered) => {
@@ -132,6 +141,7 @@ impl Heartbeat {
                 }
                 self.told = Some(registration.profile);
                 self.registrations += 1;
+                self.acknowledged.registered_after(acknowledged);
                 let (count, kept) = (self.registrations, registered.beat.last_event);
                 self.heard(registered.beat, Link::Registered { count, kept });
                 tracing::info!(count, kept, "registered with the control plane");

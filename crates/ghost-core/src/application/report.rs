@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::{Either, join, select};
 use tokio::sync::broadcast::Receiver;
@@ -36,10 +37,43 @@ pub(super) struct Reporter {
     link: watch::Receiver<LinkState>,
     wake: mpsc::Sender<Wake>,
     dice: Arc<Dice>,
+    acknowledged: Arc<Acknowledged>,
     /// There is something to deliver.
     pushed: Notify,
     /// Everything has to be compared anew.
     anew: Notify,
+}
+
+/// What was acknowledged to this process, so that an answer that was overtaken by a newer one is known as such.
+#[derive(Debug, Default)]
+pub(super) struct Acknowledged {
+    last: AtomicU64,
+    /// When the registration that counts was sent.
+    then: AtomicU64,
+}
+
+impl Acknowledged {
+    /// The last event.
+    pub(super) fn last(&self) -> u64 {
+        self.last.load(Ordering::Relaxed)
+    }
+
+    /// So much was acknowledged when the registration that counts now was sent.
+    pub(super) fn registered_after(&self, last: u64) {
+        self.then.store(last, Ordering::Relaxed);
+    }
+
+    /// What the control plane keeps now, if it kept `kept` when it took the registration.
+    fn since(&self, kept: u64) -> u64 {
+        let forgot = kept < self.then.load(Ordering::Relaxed);
+        let now = if forgot { kept } else { kept.max(self.last()) };
+        self.keeps(now);
+        now
+    }
+
+    fn keeps(&self, last: u64) {
+        self.last.store(last, Ordering::Relaxed);
+    }
 }
 
 /// How a delivery went.
@@ -58,8 +92,18 @@ impl Reporter {
         link: watch::Receiver<LinkState>,
         wake: mpsc::Sender<Wake>,
         dice: Arc<Dice>,
+        acknowledged: Arc<Acknowledged>,
     ) -> Self {
-        Self { plane, facts, link, wake, dice, pushed: Notify::new(), anew: Notify::new() }
+        Self {
+            plane,
+            facts,
+            link,
+            wake,
+            dice,
+            acknowledged,
+            pushed: Notify::new(),
+            anew: Notify::new(),
+        }
     }
 
     /// Never ends by itself.
@@ -141,6 +185,7 @@ impl Reporter {
             };
             if count != agreed {
                 agreed = count;
+                let kept = self.acknowledged.since(kept);
                 if self.facts.queue.agree(kept).await == Memory::Lost {
                     tracing::warn!(
                         kept,
@@ -194,7 +239,9 @@ impl Reporter {
         match self.plane.report(instance, &batch).await {
             Ok(kept) if kept < first.sequence => Delivered::Failed(not_kept(first)),
             Ok(kept) => {
-                self.facts.queue.acknowledge(kept.min(last.sequence)).await;
+                let kept = kept.min(last.sequence);
+                self.facts.queue.acknowledge(kept).await;
+                self.acknowledged.keeps(kept);
                 Delivered::Some
             }
             Err(error) => Delivered::Failed(error),

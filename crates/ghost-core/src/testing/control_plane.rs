@@ -19,6 +19,8 @@ use crate::ports::{Clock as _, ControlPlane, ControlResult};
 pub enum Conduct {
     /// As the contract says, each answer after that time.
     Answers(Duration),
+    /// It registers at once, and says so after that time; all else is answered at once.
+    RegistersSlowly(Duration),
     /// Nobody reaches it: each call fails after that time.
     Away(Duration),
     /// It takes calls and answers none.
@@ -130,7 +132,10 @@ impl FakeControlPlane {
             }
             Conduct::Silent => std::future::pending().await,
             Conduct::Refuses => return Err(ControlError::refused("the agent was revoked")),
-            Conduct::LosesAnswers | Conduct::Forgetful | Conduct::KeepsNothing => {}
+            Conduct::LosesAnswers
+            | Conduct::Forgetful
+            | Conduct::KeepsNothing
+            | Conduct::RegistersSlowly(_) => {}
         }
         Ok(conduct)
     }
@@ -163,6 +168,7 @@ fn answer<T>(conduct: Conduct, answer: T) -> ControlResult<T> {
     match conduct {
         Conduct::LosesAnswers => Err(ControlError::transient("the connection broke")),
         Conduct::Answers(_)
+        | Conduct::RegistersSlowly(_)
         | Conduct::Away(_)
         | Conduct::Silent
         | Conduct::Forgetful
@@ -176,12 +182,18 @@ impl ControlPlane for FakeControlPlane {
     async fn register(&self, registration: &Registration) -> ControlResult<Registered> {
         let at = self.clock.monotonic();
         let met = self.met().await;
-        let mut state = lock(&self.state);
-        state.calls.push(Call::Register(at, registration.clone()));
-        let conduct = met?;
-        let before = state.current.replace(registration.instance);
-        let superseded = before.filter(|b| *b != registration.instance).map(|b| b.to_string());
-        answer(conduct, Registered { beat: self.beat(&state), superseded })
+        let (conduct, registered) = {
+            let mut state = lock(&self.state);
+            state.calls.push(Call::Register(at, registration.clone()));
+            let conduct = met?;
+            let before = state.current.replace(registration.instance);
+            let superseded = before.filter(|b| *b != registration.instance).map(|b| b.to_string());
+            (conduct, Registered { beat: self.beat(&state), superseded })
+        };
+        if let Conduct::RegistersSlowly(after) = conduct {
+            self.clock.sleep(after).await;
+        }
+        answer(conduct, registered)
     }
 
     async fn heartbeat(&self, report: &HeartbeatReport) -> ControlResult<Beat> {

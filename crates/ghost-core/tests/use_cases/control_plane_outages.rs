@@ -27,6 +27,23 @@ async fn changes_arrive_within_a_second_and_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_registration_that_is_answered_late_makes_nobody_tell_everything_anew() {
+    let talk = Talk::new().await;
+    talk.pass(40).await;
+    talk.plane.conducts(Conduct::RegistersSlowly(Duration::from_secs(10)));
+    talk.knowledge.cached.lock().unwrap().push("debian-12".parse().unwrap());
+    drop(talk.letters());
+    while !talk.letters().contains('r') {
+        talk.pass(1).await;
+    }
+    // What is delivered now is not in the answer that is on its way.
+    talk.rig.vm("anna").await.unwrap();
+    talk.pass(60).await;
+    assert_eq!(talk.plane.events(), CREATED);
+    assert!(matches!(talk.link(), Link::Registered { count: 2, .. }), "{:?}", talk.link());
+}
+
+#[tokio::test(start_paused = true)]
 async fn all_changes_of_a_minute_without_the_control_plane_arrive_in_order() {
     let talk = Talk::new().await;
     talk.pass(45).await;

@@ -64,6 +64,36 @@ async fn a_key_becomes_a_certificate_and_is_used_once() {
 }
 
 #[tokio::test]
+async fn a_host_that_died_before_the_answer_asks_for_the_same_key_again() {
+    let (fake, folder) = (Fake::new().await, tempfile::tempdir().unwrap());
+    let attempt = async || {
+        let enrolment = enrolment(&fake, &folder, &fake.authority.key());
+        let key = EnrolmentKey::parse(enrolment.key.as_ref().unwrap()).ok().unwrap();
+        enrolment.attempt(&key).await
+    };
+    let asked = folder.path().join("agent.key.asked");
+    fake.conducts(Conduct::Says(Code::Unavailable, "STORE_FAILED"));
+    attempt().await.unwrap_err();
+    let before = fs::read(&asked).unwrap();
+    assert_eq!(fs::metadata(&asked).unwrap().permissions().mode() & 0o777, 0o600);
+    fake.conducts(Conduct::Well);
+    attempt().await.unwrap();
+    assert_eq!(fs::read(folder.path().join("agent.key")).unwrap(), before);
+    assert!(!asked.exists());
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_be_kept_is_not_sent() {
+    let (fake, folder) = (Fake::new().await, tempfile::tempdir().unwrap());
+    let mut enrolment = enrolment(&fake, &folder, &fake.authority.key());
+    enrolment.files = files_in(&folder.path().join("missing"));
+    let key = EnrolmentKey::parse(enrolment.key.as_ref().unwrap()).ok().unwrap();
+    let error = enrolment.attempt(&key).await.unwrap_err();
+    assert!(error.cause.contains("missing: No such file"), "{error}");
+    assert_eq!(fake.seen.lock().unwrap().enrolled, 0);
+}
+
+#[tokio::test]
 async fn a_key_of_another_authority_does_not_leave_the_host() {
     let (fake, folder) = (Fake::new().await, tempfile::tempdir().unwrap());
     let enrolment = enrolment(&fake, &folder, &Authority::new().key());

@@ -68,7 +68,7 @@ pub struct Limits {
     pub attempts: u32,
     /// The least that must come.
     pub pace: Pace,
-    /// What is left of the disk at least.
+    /// What is left of the disk at least; of a small disk a twentieth.
     pub keep_free: Bytes,
 }
 
@@ -108,6 +108,7 @@ impl ImageCache {
         mirrors: Mirrors,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
+        let limits = Limits { keep_free: keep_free(dir, limits.keep_free), ..limits };
         let origin = Arc::new(Publishers::new(limits, mirrors, Arc::clone(&clock)));
         Self::with_origin(dir, limits, origin, clock, PATIENCE)
     }
@@ -123,6 +124,14 @@ impl ImageCache {
         let room = Room { limit: limits.size, keep_free: limits.keep_free };
         Ok(Self { desk: Arc::new(Desk::new(store, origin, room, clock)) })
     }
+}
+
+/// `wanted`, but no more than a twentieth of the disk that `dir` is, or will be, on.
+fn keep_free(dir: &Path, wanted: Bytes) -> Bytes {
+    let there = dir.ancestors().find(|folder| folder.exists());
+    let space = there.and_then(|folder| rustix::fs::statvfs(folder).ok());
+    let twentieth = space.map(|space| space.f_blocks.saturating_mul(space.f_frsize) / 20);
+    Bytes(twentieth.map_or(wanted.0, |most| wanted.0.min(most)))
 }
 
 #[async_trait]

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join};
+use ghost_core::application::images::a_fetch_ended;
 use ghost_core::domain::TemplateName;
 use ghost_core::ports::{Clock, Images};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use url::{Host, Url};
 
 use super::Parts;
 use crate::config::{Config, ListenAddr, TcpListener};
@@ -85,10 +87,13 @@ fn vpn_matters(config: &Config) -> bool {
         }
         TcpListener::Plain { .. } | TcpListener::Off { .. } => false,
     };
-    let host = config.agent.api_url.as_ref().and_then(url::Url::host_str);
-    let local =
-        host.is_some_and(|host| host == "localhost" || host.starts_with("127.") || host == "[::1]");
-    listens_there || (config.vpn.required_for_api && host.is_some() && !local)
+    let elsewhere = match config.agent.api_url.as_ref().and_then(Url::host) {
+        Some(Host::Domain(name)) => name != "localhost",
+        Some(Host::Ipv4(address)) => !address.is_loopback(),
+        Some(Host::Ipv6(address)) => !address.is_loopback(),
+        None => false,
+    };
+    listens_there || (config.vpn.required_for_api && elsewhere)
 }
 
 async fn follow_address(
@@ -130,16 +135,7 @@ async fn follow_images(
         }
         tokio::select! {
             () = clock.sleep(LOOK_EVERY) => {}
-            () = fetch_ended(&mut fetching) => {}
+            () = a_fetch_ended(&mut fetching) => {}
         }
     }
-}
-
-async fn fetch_ended(fetching: &mut watch::Receiver<Vec<ghost_core::domain::Fetching>>) {
-    while !fetching.borrow_and_update().is_empty() || fetching.changed().await.is_ok() {
-        if fetching.wait_for(Vec::is_empty).await.is_ok() {
-            return;
-        }
-    }
-    std::future::pending().await
 }

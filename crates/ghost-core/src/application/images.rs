@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 pub use collect::Retention;
 pub use entry::{ImageEntry, ImageStatus};
-pub use upkeep::{Upkeep, UpkeepPlan};
+pub use upkeep::{Upkeep, UpkeepPlan, a_fetch_ended};
 
 use super::registry::Registry;
 use crate::domain::{

@@ -11,8 +11,12 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use jiff::{SignedDuration, Timestamp};
 
+use tokio::sync::watch;
+
 use super::ImageLibrary;
-use crate::domain::{AppError, CachedImage, Condition, ErrorKind, Template, TemplateName, Update};
+use crate::domain::{
+    AppError, CachedImage, Condition, ErrorKind, Fetching, Template, TemplateName, Update,
+};
 
 /// How often it is looked whether something is due.
 const LOOK_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -63,7 +67,7 @@ impl Upkeep {
         let mut next = clock.monotonic() + FIRST_LOOK.mul_f64(0.5 + chance());
         loop {
             let slept = std::pin::pin!(clock.sleep(next.saturating_sub(clock.monotonic())));
-            let fetched = std::pin::pin!(fetched(&mut fetching));
+            let fetched = std::pin::pin!(a_fetch_ended(&mut fetching));
             match select(slept, fetched).await {
                 Either::Left(_) => {
                     self.look().await;
@@ -165,8 +169,8 @@ fn is_due(last: Option<Timestamp>, every: Duration, now: Timestamp) -> bool {
     })
 }
 
-/// Ends when a fetch has ended.
-async fn fetched(fetching: &mut tokio::sync::watch::Receiver<Vec<crate::domain::Fetching>>) {
+/// Ends when one of the fetches under way has ended.
+pub async fn a_fetch_ended(fetching: &mut watch::Receiver<Vec<Fetching>>) {
     let mut under_way = fetching.borrow_and_update().len();
     while fetching.changed().await.is_ok() {
         let now = fetching.borrow_and_update().len();

@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use tonic::{Request, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use super::listen::sparing::Sparing;
 use super::status::DOMAIN;
 use crate::config::ClientName;
+use ghost_door::Sparing;
 
 /// Where a connection comes from, and what is proven about it.
 #[derive(Debug, Clone)]

@@ -5,12 +5,7 @@
 //! accepted ▶ TLS handshake, within a limit and a share ▶ caller known ▶ place taken ▶ server
 //! ```
 
-mod connection;
-mod handshakes;
 mod places;
-pub(super) mod sparing;
-
-pub use connection::Connection;
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,10 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ghost_core::domain::is_in_vpn;
+use ghost_door::{Handshake, Handshakes, Io, Shares, Sparing};
 use jiff::Timestamp;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::sync::mpsc;
-use tokio_rustls::TlsAcceptor;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,17 +24,18 @@ use tokio_util::task::TaskTracker;
 use super::access::{Access, Caller};
 use super::san;
 use crate::identity::Identity;
-use connection::Io;
-use handshakes::{Handshake, Handshakes};
 use places::Places;
-use sparing::Sparing;
 
-/// Longest TLS handshake: three round trips by satellite fit.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(3);
+/// How many TLS handshakes one address may have under way.
+const SHARES: Shares = Shares { address: 8, loopback: 64 };
+/// How long answers that are under way may take when the caller's certificate has expired; new calls
+/// are refused from then on ([`super::access`]).
+const GRACE: Duration = Duration::from_secs(30);
 /// Most connections that have a place and wait for the server's attention.
 const QUEUE: usize = 64;
-/// Pause after the kernel refuses to accept, such as for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection whose caller is known, and who has a place.
+pub type Connection = ghost_door::Connection<Caller, OwnedSemaphorePermit>;
 
 /// What is said to callers on a TCP port.
 #[derive(Clone)]
@@ -110,7 +106,7 @@ impl Listeners {
         callers: Callers,
     ) -> CancellationToken {
         let (hall, closing) = (Arc::clone(&self.hall), self.closing.clone());
-        let (tasks, handshakes) = (self.tasks.clone(), Arc::<Handshakes>::default());
+        let (tasks, handshakes) = (self.tasks.clone(), Handshakes::new(SHARES));
         let door = closing.child_token();
         let open = door.clone();
         self.tasks.spawn(async move {
@@ -184,23 +180,16 @@ impl Hall {
         closing: &CancellationToken,
         next: impl Fn() -> F,
     ) -> Option<T> {
-        loop {
-            match closing.run_until_cancelled(next()).await? {
-                Ok(connection) => return Some(connection),
-                Err(error) => {
-                    if let Some(left_out) = self.refusals.turn() {
-                        tracing::warn!(%error, left_out, "cannot accept connections now");
-                    }
-                    closing.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await?;
-                }
-            }
-        }
+        ghost_door::accept(closing, &self.refusals, next).await
     }
 
     /// Hands a proven caller to the server, if there is a place for him.
     async fn admit(&self, proven: Proven) {
         let seated = proven.and_then(|(io, caller)| match self.places.take(&caller) {
-            Ok(place) => Ok(Connection::new(io, caller, place)),
+            Ok(place) => {
+                let stay = stay(&caller);
+                Ok(Connection::new(io, caller, place, stay))
+            }
             Err(source) => Err(Refusal::NoPlace { caller, source }),
         });
         match seated {
@@ -212,6 +201,14 @@ impl Hall {
             }
         }
     }
+}
+
+/// How long the caller may be connected: until a little after the end of its certificate.
+fn stay(caller: &Caller) -> Option<Duration> {
+    caller.proven_until().map(|until| {
+        let left = Duration::try_from(until.duration_since(Timestamp::now()));
+        left.unwrap_or_default() + GRACE
+    })
 }
 
 fn plain(stream: TcpStream, peer: SocketAddr) -> Proven {
@@ -226,20 +223,32 @@ async fn prove(
     config: Arc<rustls::ServerConfig>,
 ) -> Proven {
     let refused = |source| Refusal::Handshake { peer, source };
-    let slow = |why| refused(io::Error::new(io::ErrorKind::TimedOut, why));
-    stream.set_nodelay(true).map_err(refused)?;
-    let accepting = TlsAcceptor::from(config).accept(stream);
-    let accepting = tokio::time::timeout(HANDSHAKE_LIMIT, accepting);
-    let stream = handshake
-        .unless_pushed_out(accepting)
-        .await
-        .ok_or_else(|| slow("newer TLS handshakes pushed this one out"))?
-        .map_err(|_| slow("the TLS handshake took too long"))?
-        .map_err(refused)?;
+    let stream = handshake.tls(stream, config).await.map_err(refused)?;
     let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let leaf = leaf.map(|der| san::leaf(der)).transpose();
     let leaf = leaf.map_err(|error| refused(io::Error::new(io::ErrorKind::InvalidData, error)))?;
     let (names, until) =
         leaf.map_or_else(|| (Vec::new(), Timestamp::now()), |leaf| (leaf.names, leaf.not_after));
     Ok((Box::new(stream), Caller::Certificate { peer, names: names.into(), until }))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    fn certified(seconds: i64) -> Caller {
+        let until = Timestamp::now() + SignedDuration::from_secs(seconds);
+        Caller::Certificate { peer: ([100, 64, 0, 1], 4000).into(), names: [].into(), until }
+    }
+
+    #[test]
+    fn a_connection_ends_soon_after_its_callers_certificate() {
+        let an_hour = stay(&certified(3600)).unwrap();
+        assert!(an_hour > Duration::from_secs(3590) + GRACE, "{an_hour:?}");
+        assert!(an_hour <= Duration::from_secs(3600) + GRACE, "{an_hour:?}");
+        assert_eq!(stay(&certified(-5)), Some(GRACE));
+        assert_eq!(stay(&Caller::Local { uid: 0, pid: None }), None);
+    }
 }

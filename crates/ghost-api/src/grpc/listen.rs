@@ -5,37 +5,32 @@
 //! accepted ▶ TLS handshake, within a limit and a share ▶ caller known ▶ place taken ▶ server
 //! ```
 
-mod connection;
-mod handshakes;
 mod places;
-mod sparing;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ghost_door::{Handshake, Handshakes, Shares, Sparing};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::caller::{Caller, Proof, proof};
-pub(super) use connection::Connection;
-use handshakes::{Handshake, Handshakes};
-use places::Places;
-use sparing::Sparing;
+use places::{Place, Places};
 
-/// Longest TLS handshake: three round trips by satellite fit.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(3);
+/// How many TLS handshakes one address may have under way; this host's has those of many simulated agents.
+const SHARES: Shares = Shares { address: 8, loopback: 256 };
 /// Longest connection of who has no agent's certificate: to enrol takes one call.
 const STRANGERS_STAY: Duration = Duration::from_secs(60);
 /// Most connections that have a place and wait for the server's attention.
 const QUEUE: usize = 64;
-/// Pause after the kernel refuses to accept, such as for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection whose caller is known, and who has a place.
+pub(super) type Connection = ghost_door::Connection<Caller, Place>;
 
 /// What all connections lead through.
 #[derive(Debug)]
@@ -64,11 +59,13 @@ pub(super) fn accept(
     closing: CancellationToken,
 ) -> ReceiverStream<io::Result<Connection>> {
     let (connections, stream) = mpsc::channel(QUEUE);
-    let (handshakes, places, refusals) = Default::default();
+    let handshakes = Handshakes::new(SHARES);
+    let (places, refusals) = Default::default();
     let hall = Arc::new(Hall { connections, handshakes, places, refusals, tls });
     let handshaking = tasks.clone();
     tasks.spawn(async move {
-        while let Some((stream, peer)) = hall.next(&listener, &closing).await {
+        let next = || ghost_door::accept(&closing, &hall.refusals, || listener.accept());
+        while let Some((stream, peer)) = next().await {
             let handshake = hall.handshakes.begin(peer.ip());
             let (hall, closing) = (Arc::clone(&hall), closing.clone());
             handshaking.spawn(closing.run_until_cancelled_owned(async move {
@@ -80,32 +77,10 @@ pub(super) fn accept(
 }
 
 impl Hall {
-    /// The next connection, or `None` when the server closes.
-    async fn next(
-        &self,
-        listener: &TcpListener,
-        closing: &CancellationToken,
-    ) -> Option<(TcpStream, SocketAddr)> {
-        loop {
-            match closing.run_until_cancelled(listener.accept()).await? {
-                Ok(connection) => return Some(connection),
-                Err(error) => {
-                    if let Some(left_out) = self.refusals.turn() {
-                        tracing::warn!(%error, left_out, "cannot accept connections now");
-                    }
-                    closing.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await?;
-                }
-            }
-        }
-    }
-
     /// Hands a proven caller to the server, if there is a place for it.
     async fn welcome(&self, handshake: Handshake, stream: TcpStream, peer: SocketAddr) {
-        match self.seat(&handshake, stream, peer).await {
-            Ok(connection) => {
-                drop(handshake);
-                drop(self.connections.send(Ok(connection)).await);
-            }
+        match self.seat(handshake, stream, peer).await {
+            Ok(connection) => drop(self.connections.send(Ok(connection)).await),
             Err(error) => {
                 if let Some(left_out) = self.refusals.turn() {
                     tracing::warn!(%error, left_out, "refused a connection");
@@ -116,20 +91,13 @@ impl Hall {
 
     async fn seat(
         &self,
-        handshake: &Handshake,
+        handshake: Handshake,
         stream: TcpStream,
         peer: SocketAddr,
     ) -> Result<Connection, Refused> {
         let refused = |source| Refused::Handshake { peer, source };
-        let slow = |why| refused(io::Error::new(io::ErrorKind::TimedOut, why));
-        stream.set_nodelay(true).map_err(refused)?;
-        let accepting = TlsAcceptor::from(Arc::clone(&self.tls)).accept(stream);
-        let stream = handshake
-            .unless_pushed_out(tokio::time::timeout(HANDSHAKE_LIMIT, accepting))
-            .await
-            .ok_or_else(|| slow("newer TLS handshakes pushed this one out"))?
-            .map_err(|_| slow("the TLS handshake took too long"))?
-            .map_err(refused)?;
+        let config = Arc::clone(&self.tls);
+        let stream = handshake.tls(stream, config).await.map_err(refused)?;
         let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let caller = Caller { peer, proof: proof(leaf.map(AsRef::as_ref)) };
         match self.places.take(&caller) {
@@ -138,7 +106,7 @@ impl Hall {
                     Proof::Agent(_) => None,
                     Proof::Nothing | Proof::NoAgent => Some(STRANGERS_STAY),
                 };
-                Ok(Connection::new(stream, caller, place, stay))
+                Ok(Connection::new(Box::new(stream), caller, place, stay))
             }
             Err(source) => Err(Refused::NoPlace { caller, source }),
         }

@@ -38,7 +38,7 @@ enum Holder {
 
 /// A place, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(in crate::grpc) struct Place {
     places: Places,
     holder: Holder,
 }

@@ -1,60 +1,52 @@
-//! A connection. Invariant: its caller is known, it holds a place for as long as it is open, and it does
-//! not outlive its caller's certificate by more than [`GRACE`].
+//! A connection. Invariant: its caller is known, it holds a place for as long as it is open, and from its end on
+//! nothing is heard from it.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 use tonic::transport::server::Connected;
 
-use crate::grpc::access::Caller;
-
-/// How long answers that are under way may take when the caller's certificate has expired; new calls
-/// are refused from then on (`access`).
-const GRACE: Duration = Duration::from_secs(30);
-
-pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+/// Both directions of a connection.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// A connection whose caller is known.
-pub struct Connection {
+/// A connection whose caller `C` is known; `P` is its place, which is free when it is dropped.
+pub struct Connection<C, P> {
     io: Box<dyn Io>,
-    caller: Caller,
-    /// When nothing is heard from it any more.
+    caller: C,
     end: Option<Pin<Box<Sleep>>>,
-    _place: OwnedSemaphorePermit,
+    _place: P,
 }
 
-impl Connection {
-    pub(super) fn new(io: Box<dyn Io>, caller: Caller, place: OwnedSemaphorePermit) -> Self {
-        let end = caller.proven_until().map(|until| {
-            let left = Duration::try_from(until.duration_since(Timestamp::now()));
-            Box::pin(tokio::time::sleep(left.unwrap_or_default() + GRACE))
-        });
+impl<C, P> Connection<C, P> {
+    /// After `stay`, nothing is heard from it any more, as if the caller had hung up; `None` for no end.
+    #[must_use]
+    pub fn new(io: Box<dyn Io>, caller: C, place: P, stay: Option<Duration>) -> Self {
+        let end = stay.map(|stay| Box::pin(tokio::time::sleep(stay)));
         Self { io, caller, end, _place: place }
     }
 }
 
-impl std::fmt::Debug for Connection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl<C: fmt::Debug, P> fmt::Debug for Connection<C, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("caller", &self.caller).finish_non_exhaustive()
     }
 }
 
-impl Connected for Connection {
-    type ConnectInfo = Caller;
+impl<C: Clone + Send + Sync + 'static, P> Connected for Connection<C, P> {
+    type ConnectInfo = C;
 
-    fn connect_info(&self) -> Caller {
+    fn connect_info(&self) -> C {
         self.caller.clone()
     }
 }
 
-impl AsyncRead for Connection {
+impl<C: Unpin, P: Unpin> AsyncRead for Connection<C, P> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -69,7 +61,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl<C: Unpin, P: Unpin> AsyncWrite for Connection<C, P> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -101,44 +93,32 @@ impl AsyncWrite for Connection {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use jiff::SignedDuration;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::sync::Semaphore;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
     use super::*;
 
-    fn connection(caller: Caller) -> (Connection, tokio::io::DuplexStream) {
+    fn connection(stay: Option<Duration>) -> (Connection<&'static str, ()>, DuplexStream) {
         let (near, far) = tokio::io::duplex(64);
-        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        (Connection::new(Box::new(near), caller, place), far)
-    }
-
-    fn certified(seconds: i64) -> Caller {
-        let until = Timestamp::now() + SignedDuration::from_secs(seconds);
-        Caller::Certificate { peer: ([100, 64, 0, 1], 4000).into(), names: [].into(), until }
+        (Connection::new(Box::new(near), "anna", (), stay), far)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_ends_soon_after_its_callers_certificate() {
-        let (mut connection, mut far) = connection(certified(3600));
+    async fn nothing_is_heard_from_a_connection_after_its_end() {
+        let stay = Duration::from_secs(3600);
+        let (mut connection, mut far) = connection(Some(stay));
         far.write_all(b"a").await.unwrap();
         assert_eq!(connection.read_u8().await.unwrap(), b'a');
         let began = tokio::time::Instant::now();
-        let limit = Duration::from_secs(7200);
-        let heard = tokio::time::timeout(limit, connection.read(&mut [0])).await.unwrap();
+        let heard = tokio::time::timeout(stay * 2, connection.read(&mut [0])).await.unwrap();
         assert_eq!(heard.unwrap(), 0, "as if it had hung up");
-        let lasted = began.elapsed();
-        let most = Duration::from_secs(3601) + GRACE;
-        assert!(lasted > Duration::from_secs(3590) && lasted < most, "{lasted:?}");
+        assert!(began.elapsed() >= stay - Duration::from_secs(1), "{:?}", began.elapsed());
         far.write_all(b"b").await.unwrap();
         assert_eq!(connection.read(&mut [0]).await.unwrap(), 0, "nothing is heard any more");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_unix_socket_has_no_end() {
-        let (mut connection, mut far) = connection(Caller::Local { uid: 0, pid: None });
+    async fn one_without_an_end_stays() {
+        let (mut connection, mut far) = connection(None);
         let years = Duration::from_secs(3 * 365 * 86_400);
         assert!(tokio::time::timeout(years, connection.read_u8()).await.is_err());
         far.write_all(b"a").await.unwrap();

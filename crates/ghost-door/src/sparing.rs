@@ -9,7 +9,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Whether a line may be written now; shared by all who write of one kind.
 #[derive(Debug, Default)]
-pub(in crate::grpc) struct Sparing(Mutex<Pace>);
+pub struct Sparing(Mutex<Pace>);
 
 #[derive(Debug, Default)]
 struct Pace {
@@ -19,7 +19,8 @@ struct Pace {
 
 impl Sparing {
     /// How many lines were left out before this one, or `None` if this one is to be left out too.
-    pub(in crate::grpc) fn turn(&self) -> Option<u64> {
+    #[must_use]
+    pub fn turn(&self) -> Option<u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).turn(Instant::now())
     }
 }

@@ -4,41 +4,63 @@
 //! nothing push out each other and never those who speak.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use rustls::ServerConfig;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-/// Most at once: with all connections (see `places`) within the 1024 files of an ordinary process.
+/// Most at once: with a server's connections within the files that a process may open.
 const MOST: usize = 512;
-/// Most of one address.
-const SHARE: usize = 8;
-/// Most of this host's own address, which all its users have in common.
-const SHARE_OF_LOOPBACK: usize = 64;
+/// Longest handshake: three round trips by satellite fit.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// How many one address may have at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shares {
+    /// Any but this host's.
+    pub address: usize,
+    /// This host's own, which all its users have in common.
+    pub loopback: usize,
+}
 
 /// The table of those under way.
-#[derive(Debug, Default)]
-pub(super) struct Handshakes {
+#[derive(Debug)]
+pub struct Handshakes {
     table: Mutex<Table>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
+    shares: Shares,
     next: u64,
     pending: BTreeMap<u64, (IpAddr, CancellationToken)>,
 }
 
 /// One handshake under way, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Handshake {
+pub struct Handshake {
     all: Arc<Handshakes>,
     number: u64,
     pushed_out: CancellationToken,
 }
 
 impl Handshakes {
+    /// None yet.
+    #[must_use]
+    pub fn new(shares: Shares) -> Arc<Self> {
+        let table = Table { shares, next: 0, pending: BTreeMap::new() };
+        Arc::new(Self { table: Mutex::new(table) })
+    }
+
     /// Enters one more of that address.
-    pub(super) fn begin(self: &Arc<Self>, peer: IpAddr) -> Handshake {
+    #[must_use]
+    pub fn begin(self: &Arc<Self>, peer: IpAddr) -> Handshake {
         let peer = one_per_host(peer);
         let pushed_out = CancellationToken::new();
         let mut table = self.lock();
@@ -67,7 +89,7 @@ fn one_per_host(peer: IpAddr) -> IpAddr {
 impl Table {
     /// The one that has to go before `peer` may have one more.
     fn in_the_way_of(&self, peer: IpAddr) -> Option<u64> {
-        let share = if peer.is_loopback() { SHARE_OF_LOOPBACK } else { SHARE };
+        let share = if peer.is_loopback() { self.shares.loopback } else { self.shares.address };
         let mut of_peer = self.pending.iter().filter(|(_, (of, _))| *of == peer);
         let oldest = of_peer.next().map(|(number, _)| *number);
         if oldest.is_some() && 1 + of_peer.count() >= share {
@@ -78,9 +100,24 @@ impl Table {
 }
 
 impl Handshake {
-    /// The work's result, or `None` if newer handshakes pushed this one out.
-    pub(super) async fn unless_pushed_out<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        self.pushed_out.run_until_cancelled(work).await
+    /// The caller's TLS, within 3 s. The handshake is over then, and gives its share back.
+    ///
+    /// # Errors
+    /// The handshake's, or `TimedOut` if it took too long or newer ones pushed it out.
+    pub async fn tls(
+        self,
+        stream: TcpStream,
+        config: Arc<ServerConfig>,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let slow = |why| io::Error::new(io::ErrorKind::TimedOut, why);
+        stream.set_nodelay(true)?;
+        let accepting = TlsAcceptor::from(config).accept(stream);
+        let accepting = tokio::time::timeout(LIMIT, accepting);
+        self.pushed_out
+            .run_until_cancelled(accepting)
+            .await
+            .ok_or_else(|| slow("newer TLS handshakes pushed this one out"))?
+            .map_err(|_| slow("the TLS handshake took too long"))?
     }
 }
 
@@ -94,6 +131,10 @@ impl Drop for Handshake {
 mod tests {
     use super::*;
 
+    const SHARES: Shares = Shares { address: 8, loopback: 64 };
+    const SHARE: usize = SHARES.address;
+    const SHARE_OF_LOOPBACK: usize = SHARES.loopback;
+
     fn begin(all: &Arc<Handshakes>, peer: [u8; 4], count: usize) -> Vec<Handshake> {
         (0..count).map(|_| all.begin(peer.into())).collect()
     }
@@ -104,7 +145,7 @@ mod tests {
 
     #[test]
     fn an_address_over_its_share_loses_its_own_oldest() {
-        let all = Arc::<Handshakes>::default();
+        let all = Handshakes::new(SHARES);
         let other = begin(&all, [100, 64, 0, 1], 1);
         let mine = begin(&all, [100, 64, 0, 2], SHARE + 1);
         assert_eq!(alive(&other), [true]);
@@ -119,7 +160,7 @@ mod tests {
             ([127, 0, 0, 1], "127.0.0.2", SHARE_OF_LOOPBACK),
             ([127, 0, 0, 1], "::1", SHARE_OF_LOOPBACK),
         ] {
-            let all = Arc::<Handshakes>::default();
+            let all = Handshakes::new(SHARES);
             let mine = begin(&all, peer, share);
             let _one_more = all.begin(same.parse().unwrap());
             assert!(!alive(&mine)[0], "{same}");
@@ -128,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_full_table_loses_the_oldest_of_all() {
-        let all = Arc::<Handshakes>::default();
+        let all = Handshakes::new(SHARES);
         let addresses = (0..=u8::MAX).flat_map(|c| [[10, 0, 0, c], [10, 0, 1, c]]);
         let silent: Vec<_> = addresses.take(MOST).flat_map(|peer| begin(&all, peer, 1)).collect();
         let late = begin(&all, [100, 64, 0, 1], 1);
@@ -140,7 +181,7 @@ mod tests {
 
     #[test]
     fn one_that_has_ended_makes_room() {
-        let all = Arc::<Handshakes>::default();
+        let all = Handshakes::new(SHARES);
         let mut mine = begin(&all, [127, 0, 0, 1], SHARE_OF_LOOPBACK);
         mine.pop();
         mine.extend(begin(&all, [127, 0, 0, 1], 1));

@@ -67,7 +67,8 @@ async fn converse(plane: Arc<Plane>, stream: TcpStream) -> Result<(), hyper::Err
 fn answer(plane: &Plane, method: &Method, path: &str) -> Response<Full<Bytes>> {
     let (status, kind, body) = match (method, path) {
         (&Method::GET | &Method::HEAD, "/healthz") => {
-            (StatusCode::OK, "application/json", "{\"status\":\"healthy\"}\n".to_owned())
+            let (status, body) = health(plane);
+            (status, "application/json", body.to_owned())
         }
         (&Method::GET | &Method::HEAD, "/metrics") => {
             (StatusCode::OK, "text/plain; version=0.0.4", metrics(plane))
@@ -81,6 +82,16 @@ fn answer(plane: &Plane, method: &Method, path: &str) -> Response<Full<Bytes>> {
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
     response
+}
+
+fn health(plane: &Plane) -> (StatusCode, &'static str) {
+    match plane.is_forgetful() {
+        false => (StatusCode::OK, "{\"status\":\"healthy\"}\n"),
+        true => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "{\"status\":\"unhealthy\",\"message\":\"the store failed: nobody can enrol, register or report; see the log, and look for a full disk\"}\n",
+        ),
+    }
 }
 
 /// In Prometheus' text format, version 0.0.4. No label is of an agent's choosing.
@@ -105,6 +116,13 @@ fn metrics(plane: &Plane) -> String {
         head(&mut text, &name, "counter", help);
         let _ = writeln!(text, "{name} {}", count.get());
     }
+    head(
+        &mut text,
+        "ghost_api_store_failing",
+        "gauge",
+        "Whether the last access to the store failed.",
+    );
+    let _ = writeln!(text, "ghost_api_store_failing {}", u8::from(plane.is_forgetful()));
     let name = "ghost_api_refused_calls_total";
     head(&mut text, name, "counter", "Calls refused, by reason.");
     for (reason, count) in counters.refusals() {

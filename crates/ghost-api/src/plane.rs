@@ -99,6 +99,12 @@ impl Plane {
         self.clock.now()
     }
 
+    /// Whether what is to be kept can't be kept now.
+    #[must_use]
+    pub fn is_forgetful(&self) -> bool {
+        self.store.is_failing()
+    }
+
     /// From one heartbeat to the next, in seconds.
     #[must_use]
     pub fn interval_seconds(&self) -> u32 {

@@ -160,6 +160,9 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// If the store can't be used.
     async fn broken_audit(&self) -> Result<Option<u64>, StoreError>;
+
+    /// Whether the last access failed, from memory.
+    fn is_failing(&self) -> bool;
 }
 
 /// All of it.

@@ -224,6 +224,10 @@ impl Journal for MemoryStore {
         let state = self.state("read the audit record")?;
         Ok(state.audit.iter().find_map(|record| walk.step(record).err()))
     }
+
+    fn is_failing(&self) -> bool {
+        self.lock().failing.is_some()
+    }
 }
 
 /// The newest `limit` of them, oldest first.

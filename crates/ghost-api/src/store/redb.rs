@@ -110,13 +110,18 @@ impl RedbStore {
         done
     }
 
+    /// Whether the file has to be opened anew.
+    fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
     /// Opens the file anew if something failed before.
     fn mend(&self) -> Attempt<()> {
-        if !self.failed.load(Ordering::Acquire) {
+        if !self.has_failed() {
             return Ok(());
         }
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        if self.failed.load(Ordering::Acquire) {
+        if self.has_failed() {
             // The former one holds the file's lock.
             *database = None;
             *database = Some(open(&self.path)?);

@@ -1,5 +1,8 @@
 //! What monitoring reads.
 
+use std::sync::Arc;
+
+use ghost_api::store::memory::MemoryStore;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -44,6 +47,19 @@ async fn metrics_count_what_happened() {
 #[tokio::test]
 async fn health_is_told_and_nothing_else() {
     let api = Api::start().await;
-    assert!(get(&api, "/healthz").await.1.contains("healthy"));
+    assert!(get(&api, "/healthz").await.1.contains("\"healthy\""));
     assert!(get(&api, "/secrets").await.0.starts_with("HTTP/1.1 404"));
+}
+
+#[tokio::test]
+async fn a_store_that_fails_is_unhealthy_until_it_works_again() {
+    let store = Arc::new(MemoryStore::default());
+    let api = Api::start_on(store.clone()).await;
+    store.fail(Some("/secret: no space left on device"));
+    let (head, body) = get(&api, "/healthz").await;
+    assert!(head.starts_with("HTTP/1.1 503") && body.contains("\"unhealthy\""), "{head} {body}");
+    assert!(!body.contains("secret"), "{body}");
+    assert!(get(&api, "/metrics").await.1.contains("\nghost_api_store_failing 1\n"));
+    store.fail(None);
+    assert!(get(&api, "/healthz").await.0.starts_with("HTTP/1.1 200"));
 }

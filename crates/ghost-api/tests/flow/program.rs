@@ -1,7 +1,7 @@
 //! The real program: its command line, its server, and its death.
 
-use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -39,6 +39,7 @@ fn failed(dir: &Path, args: &[&str]) -> (i32, String) {
 struct Served {
     child: Child,
     address: SocketAddr,
+    http: SocketAddr,
 }
 
 impl Served {
@@ -57,11 +58,21 @@ impl Served {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines.find_map(|line| {
+        let listening = lines.find_map(|line| {
             let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
-            (line["message"] == "listening").then(|| line["address"].as_str().unwrap().parse())
+            (line["message"] == "listening").then_some(line)
         });
-        Self { child, address: address.unwrap().unwrap() }
+        let listening = listening.unwrap();
+        let [address, http] =
+            ["address", "http"].map(|key| listening[key].as_str().unwrap().parse().unwrap());
+        Self { child, address, http }
+    }
+
+    /// The first line of the answer to `/healthz`.
+    fn health(&self) -> String {
+        let mut stream = TcpStream::connect(self.http).unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        BufReader::new(stream).lines().next().unwrap().unwrap()
     }
 
     /// SIGKILL.
@@ -265,8 +276,10 @@ fn after_a_full_disk_everything_works_again_without_a_restart() {
     served.limit_files(Some(0));
     let (_, error) = failed(&dir, &create);
     assert!(error.contains("store failed"), "{error}");
+    assert!(served.health().contains("503"));
     served.limit_files(getrlimit(Resource::Fsize).maximum);
     done(&dir, &create);
+    assert!(served.health().contains("200"));
     let audit = done(&dir, &["-o", "json", "audit"]);
     assert_eq!(audit.matches("token created").count(), 2, "{audit}");
     assert!(served.terminate());

@@ -138,6 +138,10 @@ impl Journal for RedbStore {
         })
         .await
     }
+
+    fn is_failing(&self) -> bool {
+        self.has_failed()
+    }
 }
 
 /// Removes the oldest `count` events of an agent, and says how many there were.

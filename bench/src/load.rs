@@ -2,6 +2,7 @@
 //! one sends when it was answered. Only a call that succeeded has a time; every other is counted.
 
 mod calls;
+pub(crate) mod observed;
 mod rows;
 
 use std::future::Future;

@@ -15,6 +15,7 @@ mod plane;
 mod report;
 mod restart;
 mod samples;
+mod scrape;
 mod tap;
 mod virsh;
 
@@ -81,6 +82,8 @@ enum Part {
     Images,
     /// The reference control plane: one agent's heartbeat, then a thousand agents
     Plane,
+    /// The status call with each way of logging and tracing
+    Tracing,
 }
 
 impl Cli {
@@ -132,6 +135,9 @@ async fn measure(cli: &Cli) -> anyhow::Result<Report> {
     }
     if cli.has(Part::Plane) {
         rows.extend(plane::measure(cli.agents).await?);
+    }
+    if cli.has(Part::Tracing) {
+        rows.extend(load::observed::measure().await?);
     }
     host.look_again()?;
     let rows = rows.into_iter().map(Row::judged).collect();

@@ -8,9 +8,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = PathBuf::from("../../proto");
     println!("cargo::rerun-if-changed={}", root.display());
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
-    let all = ["agent.proto", "control_plane.proto", "control_plane_admin.proto"];
+    let all =
+        ["agent.proto", "operations.proto", "control_plane.proto", "control_plane_admin.proto"];
     tonic_prost_build::configure().compile_fds(protox::compile(all, [&root])?)?;
     write(&root, "agent.proto", &out.join("agentpb.bin"))?;
+    write(&root, "operations.proto", &out.join("operations.bin"))?;
     write(&root, "control_plane.proto", &out.join("control_plane.bin"))
 }
 

@@ -1,14 +1,14 @@
 //! What must hold before a test is worth running. Invariant: warnings are errors.
 
 use crate::run::{self, Stages};
-use crate::{layers, reliability};
+use crate::{layers, reliability, rules};
 
 const CARGO_DENY: &str = "0.20.2";
 
 /// How far to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Depth {
-    /// Format, clippy, rustdoc, layers.
+    /// Format, clippy, rustdoc, layers, rules.
     Usual,
     /// Also licences, banned crates and sources of all dependencies.
     Full,
@@ -19,6 +19,7 @@ pub(crate) fn check(stages: &mut Stages, depth: Depth) -> anyhow::Result<()> {
     stages.run("format", || run::cargo(["fmt", "--all", "--check"]).wait())?;
     stages.run("layers", layers::check)?;
     stages.run("table of faults", || reliability::reliability(reliability::Mode::Check))?;
+    stages.run("rules and dashboard", rules::check)?;
     stages.run("clippy", || {
         run::cargo(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])
             .wait()

@@ -12,12 +12,16 @@ use crate::run;
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("ghost-core", &[]),
     ("ghost-proto", &[]),
+    ("ghost-scrub", &[]),
     ("ghost-libvirt", &["ghost-core"]),
     ("ghost-host", &["ghost-core"]),
     ("ghost-door", &[]),
-    ("ghost-agent", &["ghost-core", "ghost-proto", "ghost-libvirt", "ghost-host", "ghost-door"]),
+    (
+        "ghost-agent",
+        &["ghost-core", "ghost-proto", "ghost-libvirt", "ghost-host", "ghost-door", "ghost-scrub"],
+    ),
     ("ghost-api", &["ghost-proto", "ghost-door"]),
-    ("agentctl", &["ghost-proto"]),
+    ("agentctl", &["ghost-proto", "ghost-scrub"]),
     ("ghost-e2e", &["ghost-core", "ghost-proto"]),
     ("ghost-bench", &["ghost-core", "ghost-proto", "ghost-e2e"]),
     ("xtask", &[]),

@@ -10,6 +10,7 @@ mod demo;
 mod guest;
 mod layers;
 mod reliability;
+mod rules;
 mod run;
 mod test;
 
@@ -41,12 +42,14 @@ enum Verb {
     },
     /// Format the code
     Fmt,
-    /// Format, clippy, rustdoc, layers
+    /// Format, clippy, rustdoc, layers, rules
     Check(Depth),
     /// The checks, then every test
     Test(Depth),
     /// Fail on a dependency between crates that the design does not draw
     Layers,
+    /// Prometheus' rules, the dashboard and the runbook: do they fit together, and do the rules fire?
+    Rules,
     /// Make the table of faults in docs/reliability.md from the tests
     Reliability,
     /// Build a test guest; the last line printed is the image's path
@@ -104,6 +107,7 @@ fn perform(verb: Verb, stages: &mut Stages) -> anyhow::Result<ExitCode> {
         Verb::Check(depth) => check::check(stages, depth.into()),
         Verb::Test(depth) => test::test(stages, depth.into()),
         Verb::Layers => layers::check(),
+        Verb::Rules => rules::check(),
         Verb::Reliability => reliability::reliability(reliability::Mode::Write),
         Verb::Guest { guest } => guest::ensure(guest).map(|image| println!("{}", image.display())),
         Verb::Bench { args } => bench::bench(stages, &args),

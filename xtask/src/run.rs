@@ -77,6 +77,14 @@ impl Child {
         String::from_utf8(stdout).with_context(|| format!("{} did not write UTF-8", self.line()))
     }
 
+    /// Runs to the end; whether it succeeded, and everything that it said.
+    pub(crate) fn report(mut self) -> anyhow::Result<(bool, String)> {
+        let Output { status, stdout, stderr } =
+            self.0.output().with_context(|| format!("cannot start {}", self.line()))?;
+        let said = [stdout, stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+        Ok((status.success(), said.concat()))
+    }
+
     /// Whether it succeeds; silent.
     pub(crate) fn succeeds(mut self) -> bool {
         self.0

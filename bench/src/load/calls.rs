@@ -1,6 +1,7 @@
 //! What the generator sends, and through what. Invariant: every connection is open and has answered
 //! before the first call that counts.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -41,10 +42,23 @@ impl Connections {
         count: u32,
         vms: &[String],
     ) -> anyhow::Result<Self> {
+        Self::to(home, agent.address()?, count, vms).await
+    }
+
+    /// As [`Self::open`], to an agent that listens there.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(super) async fn to(
+        home: &Home,
+        address: SocketAddr,
+        count: u32,
+        vms: &[String],
+    ) -> anyhow::Result<Self> {
         let mut channels = Vec::new();
         for _ in 0..count {
             let operator = home.certs.operator();
-            channels.push(client::channel(agent.address()?, &home.certs, &operator).await?);
+            channels.push(client::channel(address, &home.certs, &operator).await?);
         }
         let all = Self { channels: channels.into(), vms: vms.into() };
         for n in 0..count {

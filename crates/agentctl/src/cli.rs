@@ -42,6 +42,10 @@ pub(crate) struct Global {
     /// Limit for the call, such as 90s, 5m or 1h [default: create 3h, start 3m, stop and delete 2m, image verify and remove 1h, image pull and update 24h, others 30s].
     #[arg(long, global = true, help_heading = "Global", value_name = "DURATION", value_parser = parse_timeout, env = "AGENTCTL_TIMEOUT")]
     pub(crate) timeout: Option<Duration>,
+    /// Id of the command, by which the agent's log, its events and errors name it; a create with an id that made a VM gives that
+    /// VM again [env: GHOST_REQUEST_ID, of which a create makes no VM's id] [default: a new UUID].
+    #[arg(long, global = true, help_heading = "Global", value_name = "ID", value_parser = parse_request_id)]
+    pub(crate) request_id: Option<String>,
     #[command(flatten)]
     pub(crate) connection: Connection,
 }
@@ -76,6 +80,9 @@ pub(crate) struct Connection {
 /// The nouns.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Is it well, what runs, what does it cost me, what is to be done? Exit code 1 when it is unhealthy.
+    #[command(after_help = EXIT_CODES)]
+    Status,
     /// Create, list, watch, inspect, start, stop and delete VMs.
     #[command(subcommand, after_help = EXIT_CODES)]
     Vm(cmds::vm::Command),
@@ -93,12 +100,27 @@ pub(crate) enum Command {
     Certs(cmds::certs::Command),
     /// Is this host fit to run VMs? Each finding with its remedy; exit code 1 when one failed.
     Doctor(cmds::doctor::Doctor),
+    /// Collect what belongs into a bug report; no secret is in it.
+    #[command(subcommand)]
+    Debug(cmds::debug::Command),
+    /// Show or set the level of the agent's log, without a restart.
+    #[command(after_help = EXIT_CODES)]
+    LogLevel(cmds::log_level::LogLevel),
     /// Print the completion script of a shell.
     Completions(cmds::completions::Completions),
     /// Write the man pages into a folder, or the main one to standard output.
     Man(cmds::man::Man),
     /// Print version, commit and target.
     Version,
+}
+
+/// An id that can stand in a log, a header and a file alike.
+pub(crate) fn parse_request_id(text: &str) -> Result<String, String> {
+    if (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(text.to_owned())
+    } else {
+        Err("give 1 to 128 visible ASCII characters".to_owned())
+    }
 }
 
 /// A whole number with `s`, `m` or `h`; seconds when there is no unit. At least 1 s, at most a day.

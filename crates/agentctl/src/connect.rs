@@ -2,6 +2,7 @@
 //! system guards or over TLS 1.3 with both sides proven; there is no third way.
 
 mod follow;
+mod identified;
 pub(crate) mod look;
 mod stream;
 mod target;
@@ -12,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ghost_proto::agentpb::agent_service_client::AgentServiceClient;
+use ghost_proto::agentpb::operations_service_client::OperationsServiceClient;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
@@ -23,6 +25,7 @@ use crate::cli::{Connection, Global};
 use crate::errors::{Exit, Failure, from_status, from_tls};
 use crate::output;
 pub(crate) use follow::Following;
+use identified::Identified;
 pub(crate) use stream::TlsVerdict;
 use stream::{Stream, Watched};
 pub(crate) use target::Target;
@@ -39,18 +42,22 @@ const MAX_HEADER_BYTES: u32 = 256 * 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct Agent {
     client: AgentServiceClient<Channel>,
+    operations: OperationsServiceClient<Channel>,
     target: Arc<Target>,
     verdict: TlsVerdict,
     timeout: Option<Duration>,
+    identified: Arc<Identified>,
 }
 
 /// Connects as the command line says.
 ///
 /// # Errors
-/// Exit 2 for options that contradict each other or unreadable certificates, 7 when nobody answers, 9 when
+/// Exit 2 for options that contradict each other, a wrong `GHOST_REQUEST_ID` or unreadable certificates, 7 when nobody answers, 9 when
 /// the socket may not be opened or a certificate is refused.
 pub(crate) async fn connect(global: &Global) -> Result<Agent, Failure> {
-    let target = Target::choose(&global.connection, |name| std::env::var(name).ok())?;
+    let environment = |name: &str| std::env::var(name).ok();
+    let identified = Identified::choose(global.request_id.as_deref(), environment)?;
+    let target = Target::choose(&global.connection, environment)?;
     let limit = global.timeout.unwrap_or(CONNECT_LIMIT).min(CONNECT_LIMIT);
     let verdict: TlsVerdict = Arc::new(Mutex::new(None));
     let stream = match timeout(limit, dial(&target, &global.connection, &verdict)).await {
@@ -61,8 +68,11 @@ pub(crate) async fn connect(global: &Global) -> Result<Agent, Failure> {
         from_tls::verdict(&verdict, &target)
             .unwrap_or_else(|| from_status::broken_connection(&error, &target))
     })?;
+    let operations = OperationsServiceClient::new(channel.clone());
     let client = AgentServiceClient::new(channel);
-    Ok(Agent { client, target: Arc::new(target), verdict, timeout: global.timeout })
+    let (target, identified) = (Arc::new(target), Arc::new(identified));
+    let timeout = global.timeout;
+    Ok(Agent { client, operations, target, verdict, timeout, identified })
 }
 
 async fn dial(
@@ -127,17 +137,61 @@ impl Agent {
     where
         F: Future<Output = Result<Response<A>, Status>>,
     {
+        self.asked(message, default, |request| rpc(self.client.clone(), request)).await
+    }
+
+    /// As [`Self::call`], of what an operator asks the agent about itself.
+    ///
+    /// # Errors
+    /// See [`Self::call`].
+    pub(crate) async fn operate<M, A, F>(
+        &self,
+        message: M,
+        default: Duration,
+        rpc: impl FnOnce(OperationsServiceClient<Channel>, tonic::Request<M>) -> F,
+    ) -> Result<A, Failure>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        self.asked(message, default, |request| rpc(self.operations.clone(), request)).await
+    }
+
+    async fn asked<M, A, F>(
+        &self,
+        message: M,
+        default: Duration,
+        rpc: impl FnOnce(tonic::Request<M>) -> F,
+    ) -> Result<A, Failure>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
         let limit = self.timeout.unwrap_or(default);
-        let mut request = tonic::Request::new(message);
+        let mut request = self.request(message);
         request.set_timeout(limit);
-        match timeout(limit, rpc(self.client.clone(), request)).await {
+        match timeout(limit, rpc(request)).await {
             Ok(Ok(response)) => {
                 note_age(age(response.metadata()));
                 Ok(response.into_inner())
             }
             Ok(Err(status)) => Err(self.failure(&status, limit)),
-            Err(_) => Err(from_status::timed_out(limit)),
+            Err(_) => Err(self.named(from_status::timed_out(limit))),
         }
+    }
+
+    /// `message` under the id of the command that is run.
+    pub(crate) fn request<M>(&self, message: M) -> tonic::Request<M> {
+        let mut request = tonic::Request::new(message);
+        self.identified.mark(request.metadata_mut());
+        request
+    }
+
+    /// The id of the VM that the command makes.
+    pub(crate) fn create_id(&self) -> &str {
+        &self.identified.create_id
+    }
+
+    fn named(&self, failure: Failure) -> Failure {
+        failure.of_request(&self.identified.request_id)
     }
 
     fn failure(&self, status: &Status, limit: Duration) -> Failure {
@@ -146,7 +200,7 @@ impl Agent {
         } else {
             from_tls::verdict(&self.verdict, &self.target)
         };
-        refused.unwrap_or_else(|| from_status::failure(status, limit, &self.target))
+        self.named(refused.unwrap_or_else(|| from_status::failure(status, limit, &self.target)))
     }
 }
 

@@ -83,6 +83,8 @@ pub(crate) struct Details {
     pub(crate) metadata: BTreeMap<String, String>,
     /// When a retry may help, how long to wait first.
     pub(crate) retry_after: Option<Duration>,
+    /// Under which the agent was asked.
+    pub(crate) request_id: Option<String>,
 }
 
 impl Failure {
@@ -110,6 +112,12 @@ impl Failure {
     /// Says what the reader can do about it, in the imperative.
     pub(crate) fn remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
+        self
+    }
+
+    /// Says under which id the agent was asked, for whoever looks into its log.
+    pub(crate) fn of_request(mut self, request_id: &str) -> Self {
+        self.details.request_id = Some(request_id.to_owned());
         self
     }
 
@@ -141,6 +149,9 @@ impl Failure {
         if let Some(wait) = self.details.retry_after {
             let _ = write!(text, "; try again in {} s", wait.as_secs_f64().ceil());
         }
+        if let (true, Some(id)) = (self.is_in_the_log(), &self.details.request_id) {
+            let _ = write!(text, " (request id {})", output::printable(id));
+        }
         for violation in &self.details.violations {
             let (field, why) =
                 (output::printable(&violation.field), output::printable(&violation.description));
@@ -155,6 +166,20 @@ impl Failure {
         text
     }
 
+    /// May the agent's log say more?
+    const fn is_in_the_log(&self) -> bool {
+        match self.exit {
+            Exit::Failed | Exit::Unavailable | Exit::TimedOut => true,
+            Exit::Done
+            | Exit::Usage
+            | Exit::NotFound
+            | Exit::Invalid
+            | Exit::Conflict
+            | Exit::Exhausted
+            | Exit::NotPermitted => false,
+        }
+    }
+
     /// What `-o json` and `-o yaml` print on standard error.
     pub(crate) fn document(&self) -> ErrorDocument<'_> {
         ErrorDocument {
@@ -164,6 +189,7 @@ impl Failure {
                 remedy: self.remedy.as_deref(),
                 violations: &self.details.violations,
                 metadata: &self.details.metadata,
+                request_id: self.details.request_id.as_deref(),
                 retry_after_seconds: self.details.retry_after.map(|wait| wait.as_secs_f64()),
             },
             exit_code: self.exit.code(),
@@ -188,6 +214,8 @@ struct ErrorBody<'a> {
     violations: &'a [Violation],
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     metadata: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_seconds: Option<f64>,
 }

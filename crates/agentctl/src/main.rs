@@ -36,10 +36,13 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     match command {
         Command::Vm(command) => on_runtime(cmds::vm::run(command, &global)),
         Command::Image(command) => on_runtime(cmds::image::run(command, &global)),
+        Command::Status => on_runtime(cmds::status::run(&global)),
         Command::Node => on_runtime(cmds::node::run(&global)),
         Command::Top(args) => on_runtime(cmds::top::run(&args, &global)),
         Command::Doctor(args) => on_runtime(cmds::doctor::run(args, &global)),
+        Command::Debug(command) => on_runtime(cmds::debug::run(command, &global)),
         Command::Certs(command) => on_runtime(cmds::certs::run(command, &global)),
+        Command::LogLevel(args) => on_runtime(cmds::log_level::run(&args, &global)),
         Command::Completions(args) => cmds::completions::run(&args),
         Command::Man(args) => cmds::man::run(&args),
         Command::Version => cmds::version::run(&global),

@@ -31,7 +31,8 @@ pub use model::{
 pub use problem::{ConfigErrors, Origin, Problem};
 pub use secret::ApiKey;
 pub use table::{
-    Agent, Hypervisor, Images, Libvirt, Logging, Metrics, Rates, Resources, Vm, VmLimits, Vpn,
+    Agent, Hypervisor, Images, Libvirt, Logging, Metrics, Rates, Resources, Tracing, Vm, VmLimits,
+    Vpn,
 };
 
 use file::Absence;
@@ -112,6 +113,8 @@ pub struct Config {
     pub logging: Logging,
     /// Metrics and health over HTTP.
     pub metrics: Metrics,
+    /// Traces.
+    pub tracing: Tracing,
     /// The VPN.
     pub vpn: Vpn,
     /// The enrolment secret, if it was given.
@@ -189,6 +192,7 @@ fn combine(
         vm,
         logging,
         metrics,
+        tracing,
         vpn,
     } = settings;
     let enrols = match agent.as_ref().and_then(|agent| agent.api_url.as_ref()) {
@@ -213,10 +217,6 @@ fn combine(
             "metrics.listen_addr is {address}: whoever reaches it may read metrics and health"
         ));
     }
-    if let Some(logging) = logging.as_ref().filter(|logging| logging.output != LogOutput::Stdout) {
-        let file = logging.file.display();
-        notes.push(format!("logging.output: log files are not written yet, so nothing goes to {file}; the log goes to standard output"));
-    }
     Some(Config {
         agent: agent?,
         hypervisor: hypervisor?,
@@ -229,6 +229,7 @@ fn combine(
         vm: vm?,
         logging: logging?,
         metrics: metrics?,
+        tracing: tracing?,
         vpn: vpn?,
         api_key,
     })

@@ -25,7 +25,7 @@ use ghost_core::application::backoff::Dice;
 use ghost_core::application::{Control, Facts, Hurry, LinkState, NodeQuery, Registry, Who};
 use ghost_core::domain::control::ControlError;
 use ghost_core::domain::{ApiReach, Catalog, TemplateName};
-use ghost_core::ports::{Clock, EventQueue};
+use ghost_core::ports::{Clock, EventQueue, Meter};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -63,6 +63,7 @@ pub struct Needs<'a> {
     pub registry: Arc<Registry>,
     pub queue: Arc<dyn EventQueue>,
     pub clock: Arc<dyn Clock>,
+    pub meter: Arc<dyn Meter>,
 }
 
 /// Talks to the control plane.
@@ -105,6 +106,7 @@ impl ControlPlaneTask {
             queue: needs.queue,
             knowledge: Arc::new(knowledge),
             clock: Arc::clone(&clock),
+            meter: needs.meter,
         };
         let control = Control::new(plane.clone(), facts, agent.heartbeat_interval, Dice::default());
         let enrolment = Enrolment {

@@ -7,6 +7,7 @@ pub mod convert;
 pub mod doors;
 mod images;
 pub mod listen;
+pub mod operations;
 pub mod quotas;
 pub mod san;
 pub mod server;

@@ -9,11 +9,14 @@ use ghost_agent::config::check::{self, Detail};
 use ghost_agent::config::{Config, ConfigErrors, ConfigSource, Loaded};
 use ghost_agent::control_plane::files;
 use ghost_agent::grpc::call::chain;
+use ghost_agent::observability::Observability;
 use ghost_agent::prepare::prepare;
-use ghost_agent::{VERSION, daemon, observability};
+use ghost_agent::{VERSION, daemon};
 
 /// How long the end waits for threads that block.
 const LEFT_BEHIND: Duration = Duration::from_secs(1);
+/// How long the end waits for the log's last lines to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Creates and looks after this host's virtual machines for a Ghost cloud.
 #[derive(Debug, Parser)]
@@ -75,24 +78,30 @@ fn run(source: &ConfigSource) -> u8 {
         Ok(prepared) => prepared,
         Err(error) => return refuse(&chain(&error)),
     };
-    observability::init(&loaded.config.logging);
+    let observability = match Observability::begin(&loaded.config) {
+        Ok(observability) => observability,
+        Err(error) => return refuse(&chain(&error)),
+    };
+    let log = observability.log.clone();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             return fail(&format!("the system gives no threads or file descriptors: {error}"));
         }
     };
-    let ended = runtime.block_on(daemon::run(loaded, prepared));
+    let ended = runtime.block_on(daemon::run(loaded, prepared, observability));
     // What still blocks a thread, such as a file system that hangs, is not waited for.
     runtime.shutdown_timeout(LEFT_BEHIND);
-    match ended {
+    let code = match ended {
         Ok(()) => 0,
         Err(error) => {
-            let error = chain(error.as_ref());
+            let error: &(dyn std::error::Error + 'static) = error.as_ref();
             tracing::error!(error, "stopped");
-            fail(&error)
+            fail(&chain(error))
         }
-    }
+    };
+    log.flush(LAST_LINES);
+    code
 }
 
 /// The configuration is wrong: trying again does not help.

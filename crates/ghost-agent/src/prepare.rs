@@ -9,6 +9,7 @@ use ghost_host::{CatalogError, SystemClock};
 use crate::config::{Config, TcpListener};
 use crate::grpc::tls::TlsError;
 use crate::identity::Identity;
+use crate::observability::logging::{self, LogError};
 
 /// What was read.
 #[derive(Debug, Clone)]
@@ -29,6 +30,9 @@ pub enum PrepareError {
     /// Certificates and keys.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The log file.
+    #[error(transparent)]
+    Log(#[from] LogError),
 }
 
 /// Reads the catalogue, the certificates and the key. Certificates that are over, or not valid yet, are awaited
@@ -37,6 +41,7 @@ pub enum PrepareError {
 /// # Errors
 /// The first that can't be used.
 pub fn prepare(config: &Config) -> Result<Prepared, PrepareError> {
+    logging::look(&config.logging)?;
     let mut rows = match config.images.builtin_catalog {
         true => ghost_host::built_in_catalog()?,
         false => Vec::new(),

@@ -1,8 +1,13 @@
 //! Puts the parts together: adapters into ports, ports into use cases, use cases into the API.
 
 mod control_plane;
+pub mod debug;
+mod health;
 mod images;
+mod metrics;
 mod owner;
+
+pub use metrics::Beside;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +19,7 @@ use ghost_core::application::{
 use ghost_core::domain::{Catalog, VmId};
 use ghost_core::ports::{Clock, Host as _, Ports};
 use ghost_host::{
-    AgentState, AgentStateFile, EventDir, LedgerDir, NoCloudSeed, ProcHost, SystemClock,
+    AgentState, AgentStateFile, Downloads, EventDir, LedgerDir, NoCloudSeed, ProcHost, SystemClock,
 };
 use ghost_libvirt::{Acceleration, AccelerationChoice, Detected, Libvirt, LibvirtConfig, Tuning};
 use tokio::sync::watch;
@@ -25,6 +30,8 @@ use uuid::Uuid;
 use crate::config::{self, Config};
 use crate::grpc::quotas::Quotas;
 use crate::grpc::{About, AgentApi};
+use crate::health::Pulse;
+use crate::observability::metrics::Metrics;
 
 /// How often the counters of all guests are read (design, "The cache").
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
@@ -42,14 +49,19 @@ pub struct Parts {
     summary: Summary,
     upkeep: Arc<Upkeep>,
     events: EventDir,
+    downloads: Arc<Downloads>,
 }
 
 impl Parts {
-    /// Takes the ledger, begins to connect to libvirt, and reads what there is.
+    /// Takes the ledger, begins to connect to libvirt, and reads what there is. `metrics` counts from then on.
     ///
     /// # Errors
     /// What kept it from starting. libvirt being away does not: the agent outlives it.
-    pub async fn start(config: &Config, catalog: Arc<Catalog>) -> anyhow::Result<Self> {
+    pub async fn start(
+        config: &Config,
+        catalog: Arc<Catalog>,
+        metrics: Arc<Metrics>,
+    ) -> anyhow::Result<Self> {
         let ledger = LedgerDir::open(&config.agent.state_dir)?;
         let file = AgentStateFile::of(&ledger);
         let state = file.load_or_create(crate::VERSION).await?;
@@ -60,20 +72,26 @@ impl Parts {
         let host = ProcHost.facts().await?;
         owner::warn_of_too_much(config, &host);
         let tuning = owner::tuning(config, &host, acceleration);
-        let libvirt_config = libvirt_config(config, state.agent_id, acceleration, tuning);
+        let libvirt_config = LibvirtConfig {
+            observer: Arc::clone(&metrics) as _,
+            ..libvirt_config(config, state.agent_id, acceleration, tuning)
+        };
         let libvirt = Arc::new(Libvirt::connect(libvirt_config)?);
         libvirt.check().await.iter().for_each(|finding| tracing::error!("{finding}"));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let images = images::cache(config, Arc::clone(&clock))?;
+        let downloads = images.downloads();
         let ports = Ports {
             hypervisor: libvirt.hypervisor(),
             events: libvirt.events(),
             network: libvirt.network(),
             storage: libvirt.storage(),
-            images: Arc::new(images::cache(config, Arc::clone(&clock))?),
+            images: Arc::new(images),
             seeds: Arc::new(NoCloudSeed),
             ledger: Arc::new(ledger),
             host: Arc::new(ProcHost),
             clock,
+            meter: Arc::clone(&metrics) as _,
         };
         #[cfg(feature = "failpoints")]
         let ports = crate::failpoints::armed(ports)?;
@@ -94,22 +112,24 @@ impl Parts {
         let retention = images::retention(config);
         let images = ImageLibrary::new(ports.clone(), Arc::clone(&registry), catalog, retention);
         let upkeep = Arc::new(Upkeep::new(images.clone(), images::upkeep_plan(config)));
-        let api = api(&ports, &registry, &node, limits, images, about, quotas);
+        let api = api(&ports, &registry, &node, limits, images, about, (quotas, metrics));
         let summary = Summary { file, state };
-        Ok(Self { api, ports, registry, node, libvirt, limits, summary, upkeep, events })
+        Ok(Self { api, ports, registry, node, libvirt, limits, summary, upkeep, events, downloads })
     }
 
     /// What keeps the registry true and the summary written, for ever; and what becomes true when the
     /// ledger and libvirt were reconciled for the first time, or libvirt was found to be away.
-    /// Nothing is begun any more for VMs once `closing` is cancelled.
+    /// Nothing is begun any more for VMs once `closing` is cancelled. `pulse` beats as long as it turns.
     pub fn watch(
         &self,
         closing: CancellationToken,
+        pulse: Pulse,
     ) -> (impl Future<Output = ()> + Send + 'static, watch::Receiver<bool>) {
         let (ports, registry) = (self.ports.clone(), Arc::clone(&self.registry));
         let node = Arc::clone(&self.node);
         let watcher = Watcher::new(ports, registry, node, self.limits, SAMPLE_EVERY);
         let first_pass = watcher.first_pass();
+        let pulse = pulse.keep(Arc::clone(&self.ports.clock));
         let (mut summary, registry) = (self.summary.clone(), Arc::clone(&self.registry));
         let watching = async move {
             let mut ids = registry.ids();
@@ -122,7 +142,9 @@ impl Parts {
                     }
                 }
             };
-            futures_util::future::join(watcher.run(closing.cancelled()), summarise).await;
+            let watching = futures_util::future::join(watcher.run(closing.cancelled()), summarise);
+            // Neither end is the pulse's.
+            futures_util::future::select(std::pin::pin!(watching), std::pin::pin!(pulse)).await;
         };
         (watching, first_pass)
     }
@@ -178,7 +200,7 @@ fn api(
     limits: Limits,
     images: ImageLibrary,
     about: About,
-    quotas: Arc<Quotas>,
+    (quotas, metrics): (Arc<Quotas>, Arc<Metrics>),
 ) -> AgentApi {
     let (p, r) = (|| ports.clone(), || Arc::clone(registry));
     AgentApi {
@@ -198,6 +220,7 @@ fn api(
         closing: CancellationToken::new(),
         tasks: TaskTracker::new(),
         quotas,
+        metrics,
     }
 }
 

@@ -89,23 +89,31 @@ impl Commander {
     ) -> Result<CreateVmResponse, CommandError> {
         let call =
             |mut client: AgentServiceClient<_>, ask| async move { client.create_vm(ask).await };
-        self.call(target, CREATE_LIMIT, ask, call).await
+        let request_id = ask.request_id.clone();
+        self.call(target, CREATE_LIMIT, &request_id, ask, call).await
     }
 
-    /// Removes a VM from there.
+    /// Removes a VM from there; the agent finds the call under `request_id`.
     ///
     /// # Errors
     /// See [`CommandError`].
-    pub async fn delete_vm(&self, target: &Target, vm_id: String) -> Result<(), CommandError> {
+    pub async fn delete_vm(
+        &self,
+        target: &Target,
+        vm_id: String,
+        request_id: &str,
+    ) -> Result<(), CommandError> {
         let call =
             |mut client: AgentServiceClient<_>, ask| async move { client.delete_vm(ask).await };
-        self.call(target, DELETE_LIMIT, DeleteVmRequest { vm_id }, call).await.map(drop)
+        let ask = DeleteVmRequest { vm_id };
+        self.call(target, DELETE_LIMIT, request_id, ask, call).await.map(drop)
     }
 
     async fn call<M, A, F: Future<Output = Result<Response<A>, Status>>>(
         &self,
         target: &Target,
         limit: Duration,
+        request_id: &str,
         message: M,
         rpc: impl FnOnce(AgentServiceClient<Channel>, Request<M>) -> F,
     ) -> Result<A, CommandError> {
@@ -122,6 +130,9 @@ impl Commander {
         };
         let mut request = Request::new(message);
         request.set_timeout(limit);
+        if let Ok(id) = request_id.parse() {
+            request.metadata_mut().insert("x-request-id", id);
+        }
         let timed_out = || CommandError::TimedOut { name: target.name.clone(), limit };
         match timeout(limit + GRACE, rpc(AgentServiceClient::new(channel), request)).await {
             Ok(Ok(response)) => Ok(response.into_inner()),

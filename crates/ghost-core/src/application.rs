@@ -13,6 +13,7 @@ pub mod reconcile;
 pub mod registry;
 pub mod report;
 pub mod start_vm;
+mod steps;
 pub mod stop_vm;
 pub mod undo;
 pub mod vm_status;

@@ -6,6 +6,7 @@ pub mod error;
 pub mod guest_config;
 pub mod identity;
 pub mod image;
+pub mod origin;
 pub mod record;
 pub mod resources;
 pub mod sighting;
@@ -21,6 +22,7 @@ pub use image::{
     Firmware, HashAlgorithm, HeldImage, Hold, ImageUsers, ListFormat, Proof, PublishedDigest,
     Signature, Template, TemplateName, Update, Verified, shown_url,
 };
+pub use origin::{CallId, Origin, TraceParent};
 pub use record::{BootMoment, Change, Desired, Step, VmRecord, VmStage};
 pub use resources::{
     Allocation, Budget, Bytes, Capacity, Gib, NodeResources, Overcommit, Reservation,

@@ -8,6 +8,7 @@ pub mod events;
 pub mod host;
 pub mod hypervisor;
 pub mod images;
+pub mod meter;
 pub mod network;
 pub mod seeds;
 pub mod storage;
@@ -23,6 +24,7 @@ pub use events::{Events, HypervisorEvent};
 pub use host::{Host, HostFacts};
 pub use hypervisor::{DomainSpec, Hypervisor};
 pub use images::Images;
+pub use meter::{CreateStep, Measured, Meter, Outcome};
 pub use network::{Lease, Network};
 pub use seeds::{SeedSpec, Seeds};
 pub use storage::{FoundVolumes, PoolSpace, Storage};
@@ -47,6 +49,7 @@ pub struct Ports {
     pub ledger: Arc<dyn VmLedger>,
     pub host: Arc<dyn Host>,
     pub clock: Arc<dyn Clock>,
+    pub meter: Arc<dyn Meter>,
 }
 
 impl Ports {

@@ -6,6 +6,7 @@ pub mod contract;
 pub mod control_plane;
 pub mod event_queue;
 pub mod faults;
+pub mod meter;
 pub mod samples;
 pub mod world;
 
@@ -13,4 +14,5 @@ pub use clock::FakeClock;
 pub use control_plane::{Conduct, FakeControlPlane};
 pub use event_queue::MemoryQueue;
 pub use faults::{FaultMoment, Faults};
+pub use meter::MemoryMeter;
 pub use world::{Guest, World};

@@ -10,6 +10,7 @@ mod log;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -29,6 +30,8 @@ use log::Log;
 pub struct EventDir {
     inner: Arc<Mutex<Inner>>,
     trouble: Arc<Mutex<Option<String>>>,
+    /// Pending events, for those who must not wait for the disk.
+    waiting: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
@@ -54,12 +57,20 @@ impl EventDir {
         let log = Log::new(path, length);
         let inner =
             Inner { backlog: Backlog::resume(content, bounds), log, behind: length.is_none() };
-        let queue = Self { inner: Arc::new(Mutex::new(inner)), trouble: Arc::default() };
+        let waiting = Arc::new(AtomicUsize::new(inner.backlog.content().pending.len()));
+        let inner = Arc::new(Mutex::new(inner));
+        let queue = Self { inner, trouble: Arc::default(), waiting };
         match prepared {
             Ok(()) => queue.settle(&mut lock(&queue.inner)),
             Err(error) => queue.say(&error),
         }
         queue
+    }
+
+    /// How many events the control plane has not acknowledged. Waits for nothing.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Runs `work` where blocking is allowed, to its end even if the caller goes away.
@@ -68,7 +79,12 @@ impl EventDir {
         work: impl FnOnce(&Self, &mut Inner) -> T + Send + 'static,
     ) -> Option<T> {
         let queue = self.clone();
-        let work = move || work(&queue, &mut lock(&queue.inner));
+        let work = move || {
+            let mut inner = lock(&queue.inner);
+            let done = work(&queue, &mut inner);
+            queue.waiting.store(inner.backlog.content().pending.len(), Ordering::Relaxed);
+            done
+        };
         // It fails only when the process is about to end.
         tokio::task::spawn_blocking(work).await.ok()
     }

@@ -12,6 +12,7 @@
 //!
 //! QEMU reads the images under its own user: the folder and those above it must let it pass.
 
+mod downloads;
 mod error;
 mod fetch;
 mod flights;
@@ -37,6 +38,7 @@ use ghost_core::domain::{
 use ghost_core::ports::{Clock, Images, PortResult};
 use tokio::sync::watch;
 
+pub use downloads::Downloads;
 pub use error::{ImageError, OpenError};
 use error::{of_image, of_template};
 pub use fetch::{Pace, RedirectTrouble};
@@ -123,6 +125,14 @@ impl ImageCache {
         let store = Store::open(dir, Arc::clone(&clock), patience)?;
         let room = Room { limit: limits.size, keep_free: limits.keep_free };
         Ok(Self { desk: Arc::new(Desk::new(store, origin, room, clock)) })
+    }
+}
+
+impl ImageCache {
+    /// What was fetched since the cache was opened, and goes on being counted.
+    #[must_use]
+    pub fn downloads(&self) -> Arc<Downloads> {
+        self.desk.downloads()
     }
 }
 

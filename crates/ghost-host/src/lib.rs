@@ -30,7 +30,9 @@ pub use clock::SystemClock;
 pub use disk_error::DiskError;
 pub use event_queue::EventDir;
 pub use host_resources::ProcHost;
-pub use image_cache::{ImageCache, ImageError, Limits, OpenError, Pace, RedirectTrouble};
+pub use image_cache::{
+    Downloads, ImageCache, ImageError, Limits, OpenError, Pace, RedirectTrouble,
+};
 pub use ledger_dir::{LedgerDir, LedgerError};
 pub use seed::NoCloudSeed;
 pub use tailscale::{Tailscale, TailscaleError};

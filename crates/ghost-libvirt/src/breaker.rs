@@ -18,6 +18,7 @@
 use std::time::Duration;
 
 use crate::backoff::Backoff;
+use crate::vitals::BreakerState;
 
 /// Outages in a row that open it.
 const TOLERATED: u32 = 5;
@@ -79,6 +80,15 @@ impl Default for State {
 }
 
 impl Breaker {
+    /// What it lets through.
+    pub(crate) const fn state(&self) -> BreakerState {
+        match self.0 {
+            State::Closed { .. } => BreakerState::Closed,
+            State::Open { .. } => BreakerState::Open,
+            State::Probing { .. } => BreakerState::Probing,
+        }
+    }
+
     /// Whether a call that ends after `limit` may be made `now`.
     ///
     /// # Errors
@@ -184,6 +194,16 @@ mod tests {
         }
         breaker.failed(ms(0), 1.0);
         assert_eq!(look(&mut breaker, ms(0)), Err(ms(500)));
+    }
+
+    #[test]
+    fn its_state_is_told_as_it_is() {
+        let mut breaker = Breaker::default();
+        assert_eq!(breaker.state(), BreakerState::Closed);
+        breaker = opened_at(ms(0));
+        assert_eq!(breaker.state(), BreakerState::Open);
+        assert_eq!(look(&mut breaker, ms(500)), Ok(Admission::Probe));
+        assert_eq!(breaker.state(), BreakerState::Probing);
     }
 
     #[test]

@@ -22,8 +22,10 @@ use crate::backoff::jitter;
 use crate::breaker::{Admission, Breaker, Intent};
 use crate::connections::Connections;
 use crate::failure::Failure;
+use crate::observer::{CallObserver, CallOutcome, name_of};
 use crate::sys::Conn;
 use crate::threads::{self, Threads};
+use crate::vitals::{BreakerState, Workers};
 use queue::{Changes, Job, Queue, Ticket};
 
 /// Workers while nothing hangs; each has a connection of its own.
@@ -66,16 +68,22 @@ pub(crate) struct Executor {
     threads: Arc<Threads>,
     breaker: Mutex<Breaker>,
     limits: Limits,
+    observer: Arc<dyn CallObserver>,
     epoch: Instant,
 }
 
 impl Executor {
     /// Starts the workers; connections are opened when they are first needed.
-    pub(crate) fn start(connections: Arc<Connections>, limits: Limits) -> Result<Self, Failure> {
+    pub(crate) fn start(
+        connections: Arc<Connections>,
+        limits: Limits,
+        observer: Arc<dyn CallObserver>,
+    ) -> Result<Self, Failure> {
         let (queue, threads) = <(Arc<Queue>, Arc<Threads>)>::default();
         let breaker = Mutex::default();
         // Whole before the first worker starts: its drop ends those that did, if a later one can't.
-        let executor = Self { queue, threads, breaker, limits, epoch: Instant::now() };
+        let epoch = Instant::now();
+        let executor = Self { queue, threads, breaker, limits, observer, epoch };
         for _ in 0..WORKERS {
             worker::spawn(&executor.threads, &executor.queue, &connections)
                 .map_err(worker::no_thread)?;
@@ -94,7 +102,7 @@ impl Executor {
         effort: Effort,
         operation: impl FnOnce(&Conn) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let admission = self.admit(effort, Intent::Look)?;
+        let admission = self.admit(what, effort, Intent::Look)?;
         self.make(admission, None, what, effort, operation).await
     }
 
@@ -108,9 +116,9 @@ impl Executor {
         operation: impl FnOnce(&Conn) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         if let Some(earlier) = self.queue.unfinished(id) {
-            return Err(Failure::Unfinished { earlier });
+            return self.refuse(what, Failure::Unfinished { earlier });
         }
-        let admission = self.admit(effort, Intent::Change)?;
+        let admission = self.admit(what, effort, Intent::Change)?;
         self.make(admission, Some(Changes { id, what }), what, effort, operation).await
     }
 
@@ -123,7 +131,7 @@ impl Executor {
         effort: Effort,
         operation: impl FnOnce(&Conn) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let admission = self.admit(effort, Intent::Change)?;
+        let admission = self.admit(what, effort, Intent::Change)?;
         let changes = Some(Changes { id, what });
         let done = self.make(admission, changes, what, effort, operation).await?;
         let ended = tokio::time::timeout(END_OF_WHAT_WAS_CUT, self.queue.until_finished(id));
@@ -141,13 +149,25 @@ impl Executor {
         effort: Effort,
         operation: impl FnOnce(&Conn) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let admission = self.admit(effort, Intent::Change)?;
+        let admission = self.admit(what, effort, Intent::Change)?;
         self.make(admission, None, what, effort, operation).await
     }
 
-    fn admit(&self, effort: Effort, intent: Intent) -> Result<Admission, Failure> {
+    fn admit(
+        &self,
+        what: &'static str,
+        effort: Effort,
+        intent: Intent,
+    ) -> Result<Admission, Failure> {
         let limit = self.limits.of(effort);
-        Ok(self.breaker().admit(self.epoch.elapsed(), limit, intent)?)
+        let admitted = self.breaker().admit(self.epoch.elapsed(), limit, intent);
+        admitted.or_else(|refusal| self.refuse(what, refusal.into()))
+    }
+
+    fn refuse<T>(&self, what: &'static str, why: Failure) -> Result<T, Failure> {
+        let refused = Err(why);
+        self.observer.call_ended(name_of(what), CallOutcome::of(&refused), Duration::ZERO);
+        refused
     }
 
     async fn make<T: Send + 'static>(
@@ -158,19 +178,20 @@ impl Executor {
         effort: Effort,
         operation: impl FnOnce(&Conn) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let limit = self.limits.of(effort);
+        let (limit, begun) = (self.limits.of(effort), Instant::now());
         let (answer, answered) = oneshot::channel();
+        let span = span_of(what);
         let job = Job::new(changes, move |conn| {
             let result = match conn {
-                Ok(conn) => {
+                Ok(conn) => span.in_scope(|| {
                     caught(what, || operation(conn)).map_err(|error| classify(what, error, conn))
-                }
+                }),
                 Err(source) => Err(Failure::Unavailable { source }),
             };
             // Nobody may wait any more; then nobody needs it.
             Box::new(move || drop(answer.send(result)))
         });
-        let ticket = self.queue.push(job).ok_or(Failure::Stopped)?;
+        let Some(ticket) = self.queue.push(job) else { return self.refuse(what, Failure::Stopped) };
         let _waiting = Waiting { executor: self, ticket, admission };
         let result = match tokio::time::timeout(limit, answered).await {
             Ok(Ok(result)) => result,
@@ -178,6 +199,7 @@ impl Executor {
             Err(_elapsed) => Err(Failure::TimedOut { what, limit }),
         };
         self.learn(&result);
+        self.observer.call_ended(name_of(what), CallOutcome::of(&result), begun.elapsed());
         result
     }
 
@@ -201,6 +223,16 @@ impl Executor {
     /// Forgets earlier outages: somebody has seen libvirt alive.
     pub(crate) fn libvirt_is_back(&self) {
         self.breaker().succeeded();
+    }
+
+    /// What the breaker lets through.
+    pub(crate) fn breaker_state(&self) -> BreakerState {
+        self.breaker().state()
+    }
+
+    /// What the workers do.
+    pub(crate) fn workers(&self) -> Workers {
+        self.queue.workers()
     }
 
     /// Lets the workers end once what was begun is done, and close their connections; later calls are
@@ -244,6 +276,16 @@ impl Drop for Waiting<'_> {
             Admission::Ordinary => {}
         }
     }
+}
+
+/// Of the call, within its caller's, so that what is logged on the worker's thread says for whom. Calls that nobody
+/// asked for, such as the sampler's, are no trace of their own.
+fn span_of(what: &'static str) -> tracing::Span {
+    let caller = tracing::Span::current();
+    if caller.is_none() {
+        return caller;
+    }
+    tracing::info_span!(parent: &caller, "libvirt", call = name_of(what))
 }
 
 /// Makes a panic a failure, so that its caller learns of it and the worker goes on.

@@ -11,18 +11,24 @@ use crate::acceleration::Acceleration;
 use crate::connections::Connections;
 use crate::domain_xml::Platform;
 use crate::executor::{Effort, Executor, Limits};
+use crate::facts::{self, LibvirtFacts};
 use crate::failure::Failure;
 use crate::hypervisor::LibvirtHypervisor;
 use crate::nat_network::NatNetwork;
-use crate::preflight;
+use crate::observer::{CallObserver, Unobserved};
+use crate::preflight::{self, FilterSeen};
 use crate::storage_pool::StoragePool;
 use crate::sys::LibvirtError;
 use crate::threads;
 use crate::tuning::{Cgroups, Tuning};
+use crate::vitals::{Policy, Vitals};
 use crate::watch::{ConnectionState, Contact, Memory, Watch};
 
+/// How long [`Libvirt::facts`] may take.
+const FACTS_LIMIT: Duration = Duration::from_secs(5);
+
 /// What the agent's configuration says of libvirt.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct LibvirtConfig {
     /// libvirt's connection URI (`libvirt.uri`).
     pub uri: String,
@@ -41,6 +47,8 @@ pub struct LibvirtConfig {
     pub call_timeout: Duration,
     /// Deadline of starting, defining, destroying, making volumes.
     pub slow_call_timeout: Duration,
+    /// Is told of each call.
+    pub observer: Arc<dyn CallObserver>,
 }
 
 impl Default for LibvirtConfig {
@@ -54,6 +62,7 @@ impl Default for LibvirtConfig {
             tuning: Tuning::default(),
             call_timeout: Duration::from_secs(10),
             slow_call_timeout: Duration::from_secs(30),
+            observer: Arc::new(Unobserved),
         }
     }
 }
@@ -68,6 +77,7 @@ pub struct Libvirt {
     hypervisor: Arc<LibvirtHypervisor>,
     network: Arc<NatNetwork>,
     storage: Arc<StoragePool>,
+    filter: FilterSeen,
 }
 
 impl Libvirt {
@@ -78,7 +88,8 @@ impl Libvirt {
     pub fn connect(config: LibvirtConfig) -> Result<Self, AppError> {
         let connections = Arc::new(Connections::new(&config.uri));
         let limits = Limits { quick: config.call_timeout, slow: config.slow_call_timeout };
-        let calls = Arc::new(Executor::start(Arc::clone(&connections), limits)?);
+        let observer = Arc::clone(&config.observer);
+        let calls = Arc::new(Executor::start(Arc::clone(&connections), limits, observer)?);
         let memory = Memory::default();
         let told = Arc::downgrade(&calls);
         let on_contact = move |contact| match (told.upgrade(), contact) {
@@ -115,6 +126,7 @@ impl Libvirt {
             network: Arc::new(NatNetwork::new(Arc::clone(&calls), config.network.as_str().into())),
             storage: Arc::new(StoragePool { calls: Arc::clone(&calls), pool }),
             watch: Arc::new(watch),
+            filter: FilterSeen::default(),
             calls,
             config,
         })
@@ -157,14 +169,43 @@ impl Libvirt {
     }
 
     /// What is missing for VMs to be made: a reachable libvirt, the network with its DHCP range, the pool,
-    /// the network filter. Each finding names its remedy; none means that all is well.
+    /// the network filter. Each finding names its remedy, and what it is of as its [`PART`](crate::PART) unless libvirt itself
+    /// is not there; none means that all is well.
     pub async fn check(&self) -> Vec<AppError> {
         let (network, pool) = (self.config.network.clone(), self.config.storage_pool.clone());
         let look = move |conn: &crate::sys::Conn| preflight::findings(conn, &network, &pool);
         match self.calls.call("look at its network and pool", Effort::Quick, look).await {
-            Ok(findings) => findings,
+            Ok(findings) => {
+                self.filter.note(&findings);
+                findings
+            }
             Err(error) => vec![AppError::from(error).with("uri", &self.config.uri)],
         }
+    }
+
+    /// How libvirt is, what calls it, and what guests are held to, from memory.
+    #[must_use]
+    pub fn vitals(&self) -> Vitals {
+        let filter = self.filter.enforcement().map(|state| (Policy::NetworkFilter, state));
+        let held = self.config.tuning.policies(&self.hypervisor.refusals);
+        Vitals {
+            connected: self.connected(),
+            breaker: self.calls.breaker_state(),
+            workers: self.calls.workers(),
+            policies: filter.into_iter().chain(held).collect(),
+        }
+    }
+
+    /// What a bug report needs to know of libvirt, within [`FACTS_LIMIT`]. What can't be found out is said in its place.
+    pub async fn facts(&self) -> LibvirtFacts {
+        let look = facts::Look::of(&self.config);
+        let call = self.calls.call("describe itself", Effort::Quick, move |conn| Ok(look.at(conn)));
+        let told = match tokio::time::timeout(FACTS_LIMIT, call).await {
+            Ok(Ok(told)) => told,
+            Ok(Err(error)) => LibvirtFacts::without(&AppError::from(error)),
+            Err(_elapsed) => LibvirtFacts::without(&"libvirt did not answer within 5 s"),
+        };
+        told.headed(&self.config.uri, &self.state().borrow())
     }
 
     /// Holds this agent's VMs to [`LibvirtConfig::tuning`], which may be newer than they are: running ones

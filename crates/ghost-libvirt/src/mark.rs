@@ -2,7 +2,8 @@
 //!
 //! Invariant: a domain is ours if and only if it carries the mark **and** the mark names the
 //! domain's own UUID. A copy of one of our domains (virt-clone keeps the metadata) is not ours. What
-//! the mark holds is enough to make a lost record anew.
+//! the mark holds is enough to make a lost record anew. Of commands it names the one that caused the definition:
+//! a later start or stop changes the ledger and not the mark.
 
 use ghost_core::domain::{Definition, Kept, VmId, VmRecord};
 use roxmltree::{Document, Node};
@@ -32,11 +33,20 @@ impl Mark<'_> {
             .metadata
             .iter()
             .map(|(key, value)| Element::new("ghost:label").attr("key", key).text(value));
-        Ok(Element::new("ghost:vm")
+        let mark = Element::new("ghost:vm")
             .attr("xmlns:ghost", NAMESPACE)
             .attr("id", self.record.id)
             .attr("agent", self.agent)
-            .attr("created-by", concat!("ghost-agent/", env!("CARGO_PKG_VERSION")))
+            .attr("created-by", concat!("ghost-agent/", env!("CARGO_PKG_VERSION")));
+        let mark = match &self.record.origin {
+            Some(origin) => mark.attr("request-id", &origin.request_id),
+            None => mark,
+        };
+        let mark = match self.record.origin.as_ref().and_then(|one| one.traceparent.as_ref()) {
+            Some(parent) => mark.attr("trace-id", parent.trace_id()),
+            None => mark,
+        };
+        Ok(mark
             .child(Element::new("ghost:name").text(&self.record.name))
             .child(Element::new("ghost:template").text(&self.record.template))
             .children(self.base.map(|base| Element::new("ghost:base").text(base)))
@@ -160,8 +170,8 @@ fn record(mark: &str, id: VmId) -> Option<VmRecord> {
 
 #[cfg(test)]
 mod tests {
-    use ghost_core::domain::Metadata;
     use ghost_core::domain::validation::Violations;
+    use ghost_core::domain::{Metadata, Origin};
     use proptest::prelude::*;
 
     use super::*;
@@ -196,6 +206,20 @@ mod tests {
         let read = Document::parse(&mark).unwrap();
         let label = read.descendants().find(|n| n.has_tag_name((NAMESPACE, "label"))).unwrap();
         assert_eq!((label.attribute("key"), label.text()), (Some("team"), Some("<a> & \"b\"")));
+    }
+
+    #[test]
+    fn the_command_that_caused_the_definition_is_readable_in_the_mark() {
+        let hostile = "a\"b<c>&d'";
+        let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().ok();
+        let origin = Origin { request_id: hostile.parse().unwrap(), traceparent };
+        let record = VmRecord { origin: Some(origin), ..record_of(VmId::generate()) };
+        let mark = mark_of(&record, Uuid::nil());
+        let attribute = |name: &str| read(&mark, |mark| mark.attribute(name).map(str::to_owned));
+        assert_eq!(attribute("request-id").as_deref(), Some(hostile));
+        assert_eq!(attribute("trace-id").as_deref(), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
+        let nobodys = mark_of(&record_of(record.id), Uuid::nil());
+        assert!(!nobodys.contains("request-id=") && !nobodys.contains("trace-id="), "{nobodys}");
     }
 
     #[test]

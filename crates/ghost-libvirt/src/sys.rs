@@ -18,7 +18,7 @@ mod stats;
 mod storage;
 mod tune;
 
-pub(crate) use conn::Conn;
+pub(crate) use conn::{Conn, library_version};
 pub(crate) use domain::{Domain, DomainState, MetadataOf};
 pub(crate) use error::LibvirtError;
 pub use leave::leave;

@@ -15,6 +15,7 @@ use ghost_core::domain::{Bytes, MacAddr, VmId};
 
 use crate::failure::Failure;
 use crate::sys::{Conn, CpuMap, Direction, Domain, LibvirtError, Tuned};
+use crate::vitals::{Enforcement, Policy};
 use crate::xml::Element;
 pub(crate) use refusals::Refusals;
 
@@ -118,6 +119,30 @@ impl Tuning {
         all.into_iter().flatten().collect()
     }
 
+    /// What is asked for, and whether the host can do it. What a definition keeps is enforced wherever a VM runs at all.
+    pub(crate) fn policies(&self, refusals: &Refusals) -> Vec<(Policy, Enforcement)> {
+        let of_definition = [
+            (Policy::CpuPinning, self.cpuset().is_some()),
+            (Policy::DiskLimit, self.iotune().is_some()),
+        ];
+        let mut held: Vec<_> = of_definition
+            .into_iter()
+            .filter(|(_, wanted)| *wanted)
+            .map(|(policy, _)| (policy, Enforcement::Enforced))
+            .collect();
+        for measure in self.measures(0, Cgroups::V2) {
+            let state = refusals.of(measure);
+            let policy = measure.policy();
+            match held.iter_mut().find(|(known, _)| *known == policy) {
+                // Both directions have to be held.
+                Some((_, known)) if state == Enforcement::Refused => *known = state,
+                Some(_) => {}
+                None => held.push((policy, state)),
+            }
+        }
+        held
+    }
+
     /// Ties what runs, or its definition, to the CPUs that guests may use: a definition may be older than
     /// the owner's reservation.
     pub(crate) fn ensure_pinned(
@@ -165,6 +190,15 @@ fn went_away(id: VmId, error: &LibvirtError) {
 }
 
 impl Measure {
+    const fn policy(self) -> Policy {
+        match self {
+            Self::CpuShares(_) => Policy::CpuWeight,
+            Self::IoWeight(_) => Policy::IoWeight,
+            Self::MemoryLimit(_) => Policy::MemoryLimit,
+            Self::NetIn(_) | Self::NetOut(_) => Policy::NetworkLimit,
+        }
+    }
+
     fn set(self, domain: &Domain, id: VmId) -> Result<(), LibvirtError> {
         let net =
             |direction, limit| domain.set_bandwidth(&MacAddr::of(id).to_string(), direction, limit);
@@ -222,6 +256,22 @@ mod tests {
             let weight = NonZeroU32::new(weight).unwrap();
             assert_eq!((Cgroups::V1.shares(weight), Cgroups::V2.shares(weight)), (v1, v2));
         }
+    }
+
+    #[test]
+    fn each_policy_that_is_asked_for_is_told_and_one_that_was_refused_is_not_enforced() {
+        assert_eq!(Tuning::default().policies(&Refusals::default()), []);
+        let refusals = Refusals::default();
+        let told = |refusals: &Refusals| {
+            let told = all().policies(refusals).into_iter();
+            told.partition::<Vec<_>, _>(|(_, state)| *state == Enforcement::Enforced)
+        };
+        assert_eq!(told(&refusals).0.len(), Policy::ALL.len() - 1, "all but the filter");
+        let no = LibvirtError::own(virt_sys::VIR_ERR_INTERNAL_ERROR, "no such controller");
+        refusals.tell(Measure::NetOut(7), &no);
+        refusals.tell(Measure::IoWeight(7), &no);
+        let refused = [Policy::IoWeight, Policy::NetworkLimit];
+        assert_eq!(told(&refusals).1, refused.map(|policy| (policy, Enforcement::Refused)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The published wire contract is exact, and only ever added to.
 //!
-//! `tests/agentpb.bin` and `tests/control_plane.bin` are the encoded `FileDescriptorSet`s of the published
+//! `tests/agentpb.bin`, `tests/operations.bin` and `tests/control_plane.bin` are the encoded `FileDescriptorSet`s of the published
 //! contracts, without comments. They are written again, after an addition, by:
 //! `GHOST_BLESS_CONTRACT=1 cargo test -p ghost-proto --test contract`
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
@@ -80,6 +80,11 @@ fn nothing_has_changed(name: &str, built: &[u8]) {
 #[test]
 fn nothing_that_was_published_to_commanders_has_changed() {
     nothing_has_changed("agentpb.bin", ghost_proto::AGENT_DESCRIPTOR);
+}
+
+#[test]
+fn nothing_that_was_published_to_operators_has_changed() {
+    nothing_has_changed("operations.bin", ghost_proto::OPERATIONS_DESCRIPTOR);
 }
 
 #[test]

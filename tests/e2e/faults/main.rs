@@ -24,6 +24,7 @@ mod crashes;
 mod crowd;
 mod deaths;
 mod harness;
+mod health;
 mod host;
 mod hung;
 mod libvirtd;

@@ -23,6 +23,7 @@ pub struct Ctl {
     options: Vec<String>,
     /// What goes before the program.
     prefix: Vec<String>,
+    variables: Vec<(&'static str, String)>,
 }
 
 /// How a run ended.
@@ -62,20 +63,27 @@ impl Ctl {
             "--key".to_owned(),
             text(&who.key),
         ];
-        Ok(Self { options, prefix: Vec::new() })
+        Ok(Self { options, prefix: Vec::new(), variables: Vec::new() })
     }
 
     /// Over the unix socket.
     #[must_use]
     pub fn over_socket(socket: &Path) -> Self {
         let options = vec!["--socket".to_owned(), socket.display().to_string()];
-        Self { options, prefix: Vec::new() }
+        Self { options, prefix: Vec::new(), variables: Vec::new() }
     }
 
     /// Runs it somewhere else.
     #[must_use]
     pub fn at(mut self, place: &Place) -> Self {
         self.prefix = place.prefix();
+        self
+    }
+
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn with_variable(mut self, name: &'static str, value: &str) -> Self {
+        self.variables.push((name, value.to_owned()));
         self
     }
 
@@ -103,6 +111,7 @@ impl Ctl {
                 command
             }
         };
+        command.envs(self.variables.iter().map(|(name, value)| (*name, value.as_str())));
         command.args(&self.options).args(args).stdin(Stdio::null()).kill_on_drop(true);
         let output = tokio::time::timeout(LIMIT, command.output())
             .await

@@ -1,5 +1,5 @@
 //! The harness of the end-to-end tests: a real agent ([`agent`]) in its [`home`], its command line
-//! ([`ctl`]), its API ([`client`]), a guest's console ([`console`]), a libvirtd that may be harmed
+//! ([`ctl`]), its API ([`client`]) and health ([`web`]), a guest's console ([`console`]), a libvirtd that may be harmed
 //! ([`lab`]), networks around the host ([`nets`]) and a VPN ([`tailscaled`]), an agent that dies or holds where it is told to ([`failpoint`]), and what agents left
 //! behind ([`leaks`]).
 //!
@@ -22,10 +22,12 @@ pub mod libvirt;
 pub mod nets;
 pub mod plane;
 mod processes;
+pub mod prometheus;
 pub mod publisher;
 mod root;
 pub mod tailscaled;
 pub mod wait;
+pub mod web;
 
 use std::path::PathBuf;
 

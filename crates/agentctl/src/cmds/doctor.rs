@@ -16,6 +16,7 @@ use crate::cli::Global;
 use crate::errors::{Exit, Failure};
 use crate::output::{self, Format};
 use facts::Facts;
+pub(crate) use facts::find_program;
 use finding::{Finding, Verdict};
 
 /// Options of `doctor`.
@@ -58,6 +59,20 @@ pub(crate) async fn run(args: Doctor, global: &Global) -> Result<Exit, Failure> 
     let format = if args.json { Format::Json } else { global.output };
     format.print(&Report { fit, findings }, draw)?;
     Ok(if fit { Exit::Done } else { Exit::Failed })
+}
+
+/// What `doctor` prints without options, for a bug report.
+pub(crate) async fn text(global: &Global) -> String {
+    let args = Doctor {
+        json: false,
+        acceleration: Acceleration::Kvm,
+        pool: "default".to_owned(),
+        network: "default".to_owned(),
+    };
+    let facts = Facts::gather(&args.pool, &args.network, global).await;
+    let findings = judge(&facts, &args);
+    let fit = findings.iter().all(|finding| finding.verdict != Verdict::Failed);
+    anstream::adapter::strip_str(&draw(&Report { fit, findings })).to_string()
 }
 
 fn judge(facts: &Facts, args: &Doctor) -> Vec<Finding> {

@@ -31,14 +31,14 @@ struct Node {
 
 /// One resource; the fields are those of the wire contract.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-struct Amounts {
-    total: f64,
-    reserved: f64,
-    allocated: f64,
-    used: f64,
-    available: f64,
-    deficit: f64,
-    overcommit: f64,
+pub(crate) struct Amounts {
+    pub(crate) total: f64,
+    pub(crate) reserved: f64,
+    pub(crate) allocated: f64,
+    pub(crate) used: f64,
+    pub(crate) available: f64,
+    pub(crate) deficit: f64,
+    pub(crate) overcommit: f64,
 }
 
 impl From<Resource> for Amounts {

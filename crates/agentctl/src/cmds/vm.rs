@@ -3,7 +3,7 @@
 mod create;
 mod delete;
 mod inputs;
-mod list;
+pub(crate) mod list;
 mod power;
 pub(crate) mod status;
 mod watch;

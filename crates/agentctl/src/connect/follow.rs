@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use ghost_proto::agentpb::agent_service_client::AgentServiceClient;
+use ghost_proto::agentpb::operations_service_client::OperationsServiceClient;
 use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
@@ -35,14 +36,38 @@ impl Agent {
     where
         F: Future<Output = Result<Response<Streaming<A>>, Status>>,
     {
+        self.opened(default, rpc(self.client.clone(), self.request(message))).await
+    }
+
+    /// As [`Self::open`], of what an operator asks the agent about itself.
+    ///
+    /// # Errors
+    /// As [`Agent::call`].
+    pub(crate) async fn open_operation<M, A, F>(
+        &self,
+        message: M,
+        default: Duration,
+        rpc: impl FnOnce(OperationsServiceClient<Channel>, tonic::Request<M>) -> F,
+    ) -> Result<Following<A>, Failure>
+    where
+        F: Future<Output = Result<Response<Streaming<A>>, Status>>,
+    {
+        self.opened(default, rpc(self.operations.clone(), self.request(message))).await
+    }
+
+    async fn opened<A>(
+        &self,
+        default: Duration,
+        opening: impl Future<Output = Result<Response<Streaming<A>>, Status>>,
+    ) -> Result<Following<A>, Failure> {
         let limit = self.timeout.unwrap_or(default);
-        match timeout(limit, rpc(self.client.clone(), tonic::Request::new(message))).await {
+        match timeout(limit, opening).await {
             Ok(Ok(response)) => {
                 let age = age(response.metadata());
                 Ok(Following { agent: self.clone(), stream: response.into_inner(), limit, age })
             }
             Ok(Err(status)) => Err(self.failure(&status, limit)),
-            Err(_) => Err(from_status::timed_out(limit)),
+            Err(_) => Err(self.named(from_status::timed_out(limit))),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! An agent with real state and no VMs: what is created can be listed, stopped, started and
 //! deleted, and names such as `hang` make it misbehave.
 
+mod debugging;
 mod imaging;
+mod operations;
 mod watching;
 
 use std::collections::BTreeMap;
@@ -10,12 +12,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ghost_proto::agentpb::agent_service_server::{AgentService, AgentServiceServer};
+use ghost_proto::agentpb::operations_service_server::OperationsServiceServer;
 use ghost_proto::agentpb::{
-    CreateVmRequest, CreateVmResponse, DeleteVmRequest, DeleteVmResponse, GetNodeInfoRequest,
-    GetNodeInfoResponse, GetVmStatusRequest, GetVmStatusResponse, ListImagesRequest,
-    ListImagesResponse, ListVMsRequest, ListVMsResponse, PullImageRequest, RemoveImageRequest,
-    RemoveImageResponse, StartVmRequest, StartVmResponse, StopVmRequest, StopVmResponse,
-    UpdateImagesRequest, VerifyImageRequest, VerifyImageResponse, VmInfo, WatchVMsRequest,
+    CreateVmRequest, CreateVmResponse, DeleteVmRequest, DeleteVmResponse, GetHealthResponse,
+    GetNodeInfoRequest, GetNodeInfoResponse, GetVmStatusRequest, GetVmStatusResponse,
+    ListImagesRequest, ListImagesResponse, ListVMsRequest, ListVMsResponse, LogLevel,
+    PullImageRequest, RemoveImageRequest, RemoveImageResponse, StartVmRequest, StartVmResponse,
+    StopVmRequest, StopVmResponse, UpdateImagesRequest, VerifyImageRequest, VerifyImageResponse,
+    VmInfo, WatchVMsRequest,
 };
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
@@ -26,8 +30,10 @@ use tonic::transport::Server;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+pub(crate) use debugging::{Debugging, LastWord};
 pub(crate) use ghost_proto::agentpb::ImageProgress;
 pub(crate) use imaging::{Imaging, absent, digest, image, outcome, progress};
+use operations::Operations;
 pub(crate) use watching::{Ending, Watching, event, synced};
 
 /// The address that every VM gets.
@@ -42,12 +48,21 @@ pub(crate) struct State {
     pub(crate) creates: Vec<CreateVmRequest>,
     pub(crate) stops: Vec<StopVmRequest>,
     pub(crate) pages: usize,
+    /// `x-request-id` and `traceparent` of calls about a VM.
+    pub(crate) ids: Vec<(String, String)>,
     pub(crate) status_asks: usize,
     /// How old its answers are, in seconds.
     pub(crate) age: Option<u64>,
     pub(crate) watching: Watching,
+    /// Of which the agent knows nothing while libvirt is away.
+    pub(crate) node_is_unknown: bool,
     pub(crate) node: GetNodeInfoResponse,
+    /// What it says of itself; an older agent has no such service.
+    pub(crate) health: Option<GetHealthResponse>,
     pub(crate) imaging: Imaging,
+    pub(crate) debugging: Debugging,
+    /// Of its log; an older agent has no such service.
+    pub(crate) log_level: Option<LogLevel>,
 }
 
 /// A running agent; stops when dropped.
@@ -86,8 +101,10 @@ impl FakeAgent {
             state.lock().unwrap().watching.connected(&stream);
             Ok::<_, std::io::Error>(stream)
         });
+        let operations = Operations(Arc::clone(&agent.state));
         agent.runtime().spawn(
             Server::builder()
+                .add_service(OperationsServiceServer::new(operations))
                 .add_service(AgentServiceServer::new(service))
                 .serve_with_incoming(incoming),
         );
@@ -109,8 +126,10 @@ impl FakeAgent {
                 }
             }
         });
+        let operations = Operations(Arc::clone(&agent.state));
         agent.runtime().spawn(
             Server::builder()
+                .add_service(OperationsServiceServer::new(operations))
                 .add_service(AgentServiceServer::new(service))
                 .serve_with_incoming(ReceiverStream::new(incoming)),
         );
@@ -246,6 +265,15 @@ fn validate(request: &CreateVmRequest) -> Result<(), Status> {
 }
 
 impl Service {
+    fn identified<T>(&self, request: &Request<T>) {
+        let header = |key: &str| {
+            let value = request.metadata().get(key).map(|value| value.to_str().unwrap());
+            value.unwrap_or_default().to_owned()
+        };
+        let ids = (header("x-request-id"), header("traceparent"));
+        self.state.lock().unwrap().ids.push(ids);
+    }
+
     fn aged<T>(&self, answer: T) -> Response<T> {
         let mut response = Response::new(answer);
         if let Some(age) = self.state.lock().unwrap().age {
@@ -261,6 +289,7 @@ impl AgentService for Service {
         &self,
         request: Request<CreateVmRequest>,
     ) -> Result<Response<CreateVmResponse>, Status> {
+        self.identified(&request);
         let request = request.into_inner();
         let name = request.name.clone();
         self.state.lock().unwrap().creates.push(request.clone());
@@ -293,6 +322,7 @@ impl AgentService for Service {
         &self,
         request: Request<DeleteVmRequest>,
     ) -> Result<Response<DeleteVmResponse>, Status> {
+        self.identified(&request);
         let name = request.into_inner().vm_id;
         misbehave(&name).await?;
         let gone = self.state.lock().unwrap().vms.remove(&name);
@@ -304,6 +334,7 @@ impl AgentService for Service {
         &self,
         request: Request<StartVmRequest>,
     ) -> Result<Response<StartVmResponse>, Status> {
+        self.identified(&request);
         let name = request.into_inner().vm_id;
         misbehave(&name).await?;
         let mut state = self.state.lock().unwrap();
@@ -330,6 +361,7 @@ impl AgentService for Service {
         &self,
         request: Request<GetVmStatusRequest>,
     ) -> Result<Response<GetVmStatusResponse>, Status> {
+        self.identified(&request);
         self.state.lock().unwrap().status_asks += 1;
         let name = request.into_inner().vm_id;
         misbehave(&name).await?;
@@ -345,6 +377,9 @@ impl AgentService for Service {
         &self,
         _: Request<GetNodeInfoRequest>,
     ) -> Result<Response<GetNodeInfoResponse>, Status> {
+        if self.state.lock().unwrap().node_is_unknown {
+            misbehave("no-libvirt").await?;
+        }
         let node = self.state.lock().unwrap().node.clone();
         Ok(self.aged(node))
     }
@@ -363,6 +398,7 @@ impl AgentService for Service {
         &self,
         request: Request<ListVMsRequest>,
     ) -> Result<Response<ListVMsResponse>, Status> {
+        self.identified(&request);
         let request = request.into_inner();
         let mut state = self.state.lock().unwrap();
         state.pages += 1;

@@ -45,7 +45,8 @@ fn every_wrong_field_is_a_bullet() {
 #[test]
 fn failures_are_documents_too() {
     let agent = FakeAgent::on_socket();
-    let args = ["vm", "create", "web-1", "--template", "t", "--vcpu", "33", "-o"];
+    let args =
+        ["vm", "create", "web-1", "--template", "t", "--vcpu", "33", "--request-id", "r-1", "-o"];
     let json = on_socket(&agent.socket(), &[&args[..], &["json"]].concat());
     let error = json.error_json();
     assert_eq!(

@@ -6,12 +6,14 @@ use crate::run::agentctl;
 fn help_mentions_every_verb_and_exit_code() {
     let help = agentctl(&["--help"]).stdout;
     for word in [
+        "status",
         "vm",
         "image",
         "node",
         "top",
         "certs",
         "doctor",
+        "debug",
         "completions",
         "man",
         "version",

@@ -4,13 +4,17 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod certs;
+mod correlation;
+mod debug;
 mod fake_agent;
 mod faults;
 mod image;
 mod local;
+mod log_level;
 mod node;
 mod run;
 mod running;
+mod status;
 mod terminal;
 mod tls;
 mod top;

@@ -28,7 +28,7 @@ impl Outcome {
 /// The path of the binary.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_agentctl");
 /// Variables that would change what the binary does.
-pub(crate) const VARIABLES: [&str; 10] = [
+pub(crate) const VARIABLES: [&str; 13] = [
     "AGENTCTL_ADDR",
     "AGENTCTL_CERTS",
     "AGENTCTL_CA",
@@ -38,6 +38,9 @@ pub(crate) const VARIABLES: [&str; 10] = [
     "AGENTCTL_TIMEOUT",
     "AGENTCTL_OUTPUT",
     "GHOST_AGENT_SOCKET",
+    "GHOST_API_KEY",
+    "GHOST_REQUEST_ID",
+    "TRACEPARENT",
     "NO_COLOR",
 ];
 

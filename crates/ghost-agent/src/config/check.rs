@@ -40,7 +40,7 @@ fn report(loaded: Result<Loaded, ConfigErrors>, detail: Detail) -> Report {
         Ok(loaded) => {
             let stdout = match detail {
                 Detail::Verdict => format!("{}: OK\n", name(&loaded)),
-                Detail::Values => format!("# {}: OK\n{}", name(&loaded), values(&loaded.effective)),
+                Detail::Values => shown(&loaded),
             };
             let stderr = loaded.notes.iter().map(|note| format!("note: {note}\n")).collect();
             Report { stdout, stderr, exit_code: 0 }
@@ -51,6 +51,12 @@ fn report(loaded: Result<Loaded, ConfigErrors>, detail: Detail) -> Report {
             exit_code: ConfigErrors::EXIT_CODE,
         },
     }
+}
+
+/// What `check-config --show` prints of it: every value in force with its origin, as YAML.
+#[must_use]
+pub fn shown(loaded: &Loaded) -> String {
+    format!("# {}: OK\n{}", name(loaded), values(&loaded.effective))
 }
 
 fn name(loaded: &Loaded) -> String {

@@ -9,7 +9,7 @@ mod texts;
 use std::borrow::Cow;
 
 pub(super) use addresses::{
-    api_url, clients, host_and_port, libvirt_uri, listen_address, socket_address,
+    api_url, clients, collector, host_and_port, libvirt_uri, listen_address, socket_address,
 };
 pub(super) use amounts::{duration, ratio, reserve, whole};
 pub(super) use images::mirrors;

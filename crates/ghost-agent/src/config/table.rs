@@ -15,9 +15,9 @@ use super::model::{
 };
 use super::reader::Reader;
 use super::rules::{
-    Rule, Shape, api_url, choice, clients, duration, host_and_port, host_label, http_path,
-    libvirt_uri, listen_address, mirrors, object_name, optional, or_off, path, ratio, reserve,
-    socket_address, socket_path, switch, whole,
+    Rule, Shape, api_url, choice, clients, collector, duration, host_and_port, host_label,
+    http_path, libvirt_uri, listen_address, mirrors, object_name, optional, or_off, path, ratio,
+    reserve, socket_address, socket_path, switch, whole,
 };
 
 /// The value of a key that nobody set.
@@ -291,22 +291,26 @@ settings! {
             ("debug", LogLevel::Debug), ("info", LogLevel::Info),
             ("warn", LogLevel::Warn), ("error", LogLevel::Error),
         ]);
-        /// Where the log goes; standard output ends in systemd's journal.
+        /// Where the log goes. Started by systemd, `stdout` is its journal, natively: with fields.
         output: LogOutput = Text("stdout"), choice(&[
             ("stdout", LogOutput::Stdout), ("file", LogOutput::File), ("both", LogOutput::Both),
         ]);
-        /// The log file, where `output` asks for one.
+        /// The log file, where `output` asks for one. Moved files stay beside it, compressed. `SIGHUP` opens it
+        /// anew.
         file: PathBuf = Text("/var/log/ghost/agent.log"), path();
-        /// How a line looks.
+        /// How a line looks, on standard output and in the file; `text` has colours on a terminal.
         format: LogFormat = Text("json"), choice(&[
             ("json", LogFormat::Json), ("text", LogFormat::Text),
         ]);
-        /// Size in MiB at which the log file is rotated.
+        /// Size in MiB that the log file does not exceed: before, it is moved out of the way.
         max_size: Bytes = Text("100"), whole(1..=10_240, "MiB")
             .map(|mib| Bytes(u64::from(mib) << 20));
-        /// Age in days at which a rotated log file is removed.
+        /// Age in days of its first line at which the log file is moved out of the way, and age at which a
+        /// moved file is removed.
         max_age: Duration = Text("7"), whole(1..=3650, "days")
             .map(|days| Duration::from_secs(u64::from(days) * 86_400));
+        /// Moved files that are kept at most.
+        max_files: u32 = Text("10"), whole(1..=1000, "");
     }
 
     /// Metrics and health over HTTP.
@@ -317,6 +321,16 @@ settings! {
         listen_addr: SocketAddr = Text("127.0.0.1:9091"), socket_address();
         /// Path of the metrics.
         path: String = Text("/metrics"), http_path();
+    }
+
+    /// Traces, for a collector of OpenTelemetry.
+    pub tracing: Tracing {
+        /// Where the collector takes OTLP over gRPC, without TLS, such as `http://127.0.0.1:4317`. Without one
+        /// nothing is traced.
+        otlp_endpoint: Option<Url> = Text(""), optional(collector());
+        /// Of how many calls that bring no trace along one is begun, as a share; a trace that a caller brings along is
+        /// followed as that says.
+        sample_ratio: f64 = Text("1.0"), ratio(0.0..=1.0);
     }
 
     /// The VPN: Tailscale's client, with Headscale or Tailscale behind it.

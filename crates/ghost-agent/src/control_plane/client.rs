@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ghost_core::domain::CallId;
 use ghost_core::domain::control::{
     Beat, ControlError, HeartbeatReport, Registered, Registration, VmEvent,
 };
@@ -13,14 +14,18 @@ use ghost_core::ports::{ControlPlane, ControlResult};
 use ghost_proto::controlplane::control_plane_client::ControlPlaneClient;
 use ghost_proto::controlplane::{RenewRequest, RenewResponse, ReportEventsRequest};
 use tokio::time::timeout;
+use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::credentials::{CredentialSource, Credentials};
 use super::dial::{self, Verdict};
 use super::target::Target;
 use super::{convert, failure};
+use crate::grpc::call::incoming::{REQUEST_ID, TRACEPARENT};
+use crate::observability::tracing as traces;
 
 /// How long a call may take.
 pub(super) const CALL_LIMIT: Duration = Duration::from_secs(10);
@@ -65,17 +70,18 @@ impl GrpcControlPlane {
     /// # Errors
     /// As of the port.
     pub async fn renew(&self, csr: Vec<u8>) -> ControlResult<RenewResponse> {
-        self.call(RenewRequest { csr }, async |mut client, request| client.renew(request).await)
-            .await
+        let renew = async |mut client: Client, request| client.renew(request).await;
+        self.call("Renew", RenewRequest { csr }, renew).await
     }
 
     async fn call<M, A>(
         &self,
+        name: &'static str,
         message: M,
         rpc: impl AsyncFnOnce(Client, Request<M>) -> Result<Response<A>, Status>,
     ) -> ControlResult<A> {
         let Connection { client, verdict, .. } = self.connection()?;
-        call((&self.target, self.limit), client, &verdict, message, rpc).await
+        call((&self.target, self.limit), client, &verdict, (name, message), rpc).await
     }
 
     /// The connection in use, or a new one if the certificate is another since.
@@ -109,20 +115,39 @@ pub(super) fn client(channel: Channel) -> Client {
     ControlPlaneClient::new(channel).max_decoding_message_size(LONGEST_ANSWER)
 }
 
-/// One call, with its end.
+/// One call, with its end, and an id by which the control plane's log and ours find it.
 pub(super) async fn call<M, A>(
     (target, limit): (&Target, Duration),
     client: Client,
     verdict: &Verdict,
-    message: M,
+    (name, message): (&'static str, M),
     rpc: impl AsyncFnOnce(Client, Request<M>) -> Result<Response<A>, Status>,
 ) -> ControlResult<A> {
     let mut request = Request::new(message);
     request.set_timeout(limit);
-    match timeout(limit, rpc(client, request)).await {
+    let id = CallId::generate();
+    let span = tracing::error_span!("control plane", rpc = name, request_id = %id);
+    identify(request.metadata_mut(), &id, &span);
+    let answer = timeout(limit, rpc(client, request)).instrument(span.clone()).await;
+    let code = match &answer {
+        Ok(Ok(_)) => Code::Ok,
+        Ok(Err(status)) => status.code(),
+        Err(_) => Code::DeadlineExceeded,
+    };
+    traces::ended(&span, code);
+    match answer {
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(failure::of(&status, verdict.take(), target)),
         Err(_) => Err(failure::too_long(limit, target)),
+    }
+}
+
+fn identify(metadata: &mut MetadataMap, id: &CallId, span: &tracing::Span) {
+    let traceparent = traces::traceparent(span);
+    for (key, text) in [(REQUEST_ID, Some(id.as_str())), (TRACEPARENT, traceparent.as_deref())] {
+        if let Some(value) = text.and_then(|text| text.parse().ok()) {
+            metadata.insert(key, value);
+        }
     }
 }
 
@@ -130,22 +155,23 @@ pub(super) async fn call<M, A>(
 impl ControlPlane for GrpcControlPlane {
     async fn register(&self, registration: &Registration) -> ControlResult<Registered> {
         let message = convert::registration(registration);
-        let answer = self.call(message, async |mut client, request| client.register(request).await);
-        self.proper(convert::registered(answer.await?))
+        let register = async |mut client: Client, request| client.register(request).await;
+        let answer = self.call("Register", message, register).await?;
+        self.proper(convert::registered(answer))
     }
 
     async fn heartbeat(&self, report: &HeartbeatReport) -> ControlResult<Beat> {
         let message = convert::heartbeat(report);
-        let answer =
-            self.call(message, async |mut client, request| client.heartbeat(request).await);
-        self.proper(convert::heard(answer.await?))
+        let heartbeat = async |mut client: Client, request| client.heartbeat(request).await;
+        let answer = self.call("Heartbeat", message, heartbeat).await?;
+        self.proper(convert::heard(answer))
     }
 
     async fn report(&self, instance: Uuid, events: &[VmEvent]) -> ControlResult<u64> {
         let events = events.iter().map(convert::event).collect();
         let message = ReportEventsRequest { instance: instance.to_string(), events };
-        let answer =
-            self.call(message, async |mut client, request| client.report_events(request).await);
-        self.proper(convert::sequence(answer.await?.last_event))
+        let report = async |mut client: Client, request| client.report_events(request).await;
+        let answer = self.call("ReportEvents", message, report).await?;
+        self.proper(convert::sequence(answer.last_event))
     }
 }

@@ -10,6 +10,8 @@ use ghost_core::domain::{NodeResources, ResourceInfo};
 use ghost_proto::controlplane as wire;
 use jiff::Timestamp;
 
+use crate::grpc::convert::told;
+
 /// What this agent can do beyond the first version of the contract.
 const CAPABILITIES: [&str; 3] = ["watch-vms", "node-info", "images"];
 
@@ -57,6 +59,7 @@ pub(super) fn heartbeat(from: &HeartbeatReport) -> wire::HeartbeatRequest {
 
 pub(super) fn event(from: &VmEvent) -> wire::VmEvent {
     let state = &from.state;
+    let (request_id, traceparent) = told(from.origin.as_ref());
     wire::VmEvent {
         sequence: from.sequence,
         at: Some(time(from.at)),
@@ -65,6 +68,8 @@ pub(super) fn event(from: &VmEvent) -> wire::VmEvent {
         status: state.status.as_str().to_owned(),
         reason: state.reason.clone().unwrap_or_default(),
         ip_address: state.address.map(|address| address.to_string()).unwrap_or_default(),
+        request_id,
+        traceparent,
     }
 }
 

@@ -153,7 +153,7 @@ impl Enrolment {
             (&self.target, client::CALL_LIMIT),
             stub,
             &verdict,
-            request,
+            ("Enroll", request),
             async |mut client, request| client.enroll(request).await,
         )
         .await?;

@@ -1,46 +1,77 @@
 //! One call at the edge: its id, its one line in the log, and its way into a use case.
 //!
 //! Invariant: a mutation runs in a tracked task, so that a client that hangs up abandons nothing
-//! and a shutdown can wait for it.
+//! and a shutdown can wait for it. Each call is counted once: when it was answered, when what it tells has ended, or when its
+//! caller has left.
+
+pub(crate) mod incoming;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, BoxStream, StreamExt as _};
-use ghost_core::domain::{AppError, ErrorKind};
+use ghost_core::domain::{AppError, ErrorKind, Origin};
 use tokio_util::task::TaskTracker;
-use tonic::metadata::MetadataMap;
-use tonic::{Request, Response, Status};
+use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
+use tonic::{Code, Request, Response, Status};
 use tracing::Instrument as _;
 
 use super::access::Caller;
 use super::quotas::Quotas;
 use super::status;
+use crate::observability::logging;
+use crate::observability::metrics::{Limited, Metrics};
+use crate::observability::tracing as traces;
 
 /// How old an answer is, in the response's metadata.
 const AGE: &str = "x-ghost-age-seconds";
-/// Longest id that is taken from a caller.
-const ID_BYTES: usize = 128;
 
 /// A call under way.
 #[derive(Debug)]
 pub(super) struct Call {
     rpc: &'static str,
     identity: String,
-    request_id: String,
+    origin: Origin,
+    /// Of the trace, the caller's or our own.
+    trace_id: Option<String>,
     began: Instant,
     span: tracing::Span,
+    metrics: Option<Arc<Metrics>>,
+    stage: Stage,
+}
+
+/// Whether a call was counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    UnderWay,
+    Ended,
 }
 
 impl Call {
     /// Takes the call's message out and notes who sent it.
     pub(super) fn open<M>(rpc: &'static str, request: Request<M>) -> (Self, M) {
-        let request_id = request_id(request.metadata());
+        let origin = incoming::origin(request.metadata());
         let caller = request.extensions().get::<Caller>();
         let identity = caller.map(Caller::identity).unwrap_or_default();
+        let metrics = request.extensions().get::<Arc<Metrics>>().cloned();
         let caller = caller.map(ToString::to_string).unwrap_or_default();
-        let span = tracing::info_span!("call", rpc, request_id, caller);
-        (Self { rpc, identity, request_id, began: Instant::now(), span }, request.into_inner())
+        let span = span(rpc, &origin, &caller);
+        let trace_id = match &origin.traceparent {
+            Some(parent) => Some(parent.trace_id().to_owned()),
+            None => traces::trace_id(&span),
+        };
+        if let Some(trace_id) = &trace_id {
+            span.record("trace_id", trace_id);
+        }
+        let began = Instant::now();
+        let stage = Stage::UnderWay;
+        let call = Self { rpc, identity, origin, trace_id, began, span, metrics, stage };
+        (call, request.into_inner())
+    }
+
+    /// The command that this call is.
+    pub(super) fn origin(&self) -> Origin {
+        self.origin.clone()
     }
 
     /// Answers from memory; `age` says how old that is while libvirt is away.
@@ -52,7 +83,10 @@ impl Call {
     ) -> Result<Response<T>, Status> {
         let result = match quotas.read(&self.identity) {
             Ok(()) => self.span.in_scope(work),
-            Err(refused) => Err(refused),
+            Err(refused) => {
+                self.limited(&refused, Limited::Read);
+                Err(refused)
+            }
         };
         let mut response = self.close(result)?;
         if let Some(age) = age {
@@ -72,6 +106,7 @@ impl Call {
             return self.close(Err(shutting_down()));
         }
         if let Err(refused) = quotas.change(&self.identity) {
+            self.limited(&refused, Limited::Change);
             return self.close(Err(refused));
         }
         let quotas = Arc::clone(quotas);
@@ -96,7 +131,10 @@ impl Call {
     ) -> Result<Response<T>, Status> {
         let result = match admitted(&self.identity) {
             Ok(()) => work.instrument(self.span.clone()).await,
-            Err(refused) => Err(refused),
+            Err(refused) => {
+                self.limited(&refused, Limited::Change);
+                Err(refused)
+            }
         };
         self.close(result)
     }
@@ -108,6 +146,7 @@ impl Call {
         told: BoxStream<'static, Result<T, AppError>>,
     ) -> Result<Response<BoxStream<'static, Result<T, Status>>>, Status> {
         if let Err(refused) = admitted(&self.identity) {
+            self.limited(&refused, Limited::Change);
             return self.close(Err(refused));
         }
         let next = |state: Option<(Self, BoxStream<'static, Result<T, AppError>>)>| async {
@@ -121,45 +160,112 @@ impl Call {
                 }
             }
         };
-        Ok(Response::new(stream::unfold(Some((self, told)), next).boxed()))
+        let id = self.id_header();
+        let mut response = Response::new(stream::unfold(Some((self, told)), next).boxed());
+        answer_with(response.metadata_mut(), id);
+        Ok(response)
     }
 
-    fn close<T>(self, result: Result<T, AppError>) -> Result<Response<T>, Status> {
-        let _in = self.span.enter();
-        let took = self.began.elapsed();
+    fn close<T>(mut self, result: Result<T, AppError>) -> Result<Response<T>, Status> {
+        let span = self.span.clone();
+        let _in = span.enter();
+        let (took, id) = (self.began.elapsed(), self.id_header());
         match result {
             Ok(message) => {
                 tracing::info!(rpc = self.rpc, ?took, "done");
-                Ok(Response::new(message))
+                self.ended(Code::Ok);
+                let mut response = Response::new(message);
+                answer_with(response.metadata_mut(), id);
+                Ok(response)
             }
             Err(error) => {
                 log(&error, took);
-                Err(status::from_error(&error, &self.request_id))
+                let request_id = self.origin.request_id.as_str();
+                let mut status = status::of_call(&error, request_id, self.trace_id.as_deref());
+                answer_with(status.metadata_mut(), id);
+                self.ended(status.code());
+                Err(status)
             }
+        }
+    }
+
+    fn id_header(&self) -> Option<MetadataValue<Ascii>> {
+        self.origin.request_id.as_str().parse().ok()
+    }
+
+    fn limited(&self, refused: &AppError, limit: Limited) {
+        if let (ErrorKind::TooManyCalls, Some(metrics)) = (refused.kind(), &self.metrics) {
+            metrics.rate_limited(limit);
+        }
+    }
+
+    /// Counts the call, if it was not yet.
+    fn ended(&mut self, code: Code) {
+        if self.stage == Stage::Ended {
+            return;
+        }
+        self.stage = Stage::Ended;
+        traces::ended(&self.span, code);
+        if let Some(metrics) = &self.metrics {
+            metrics.call_ended(self.rpc, code, self.began.elapsed());
         }
     }
 }
 
+impl Drop for Call {
+    fn drop(&mut self) {
+        // Its caller has left before the end, or it died.
+        self.ended(if std::thread::panicking() { Code::Internal } else { Code::Cancelled });
+    }
+}
+
+/// At a level that no setting of the log turns off: a line without its ids helps nobody. What is empty is recorded
+/// when it is known.
+fn span(rpc: &'static str, origin: &Origin, caller: &str) -> tracing::Span {
+    use tracing::field::Empty;
+    let request_id = origin.request_id.as_str();
+    let span = tracing::error_span!(
+        "call",
+        rpc,
+        request_id,
+        caller,
+        trace_id = Empty,
+        vm_id = Empty,
+        vm_name = Empty
+    );
+    if let Some(parent) = &origin.traceparent {
+        traces::continue_from(&span, parent);
+    }
+    span
+}
+
+fn answer_with(metadata: &mut MetadataMap, id: Option<MetadataValue<Ascii>>) {
+    if let Some(id) = id {
+        metadata.insert(incoming::REQUEST_ID, id);
+    }
+}
+
 fn log(error: &AppError, took: Duration) {
-    let (error_code, chain) = (error.code().as_str(), chain(error));
     let facts = error.context().iter().map(|(key, value)| format!("{key}={value}"));
     let facts = facts.collect::<Vec<_>>().join(", ");
-    match error.kind() {
+    // Its class, its causes and where it was found are written with it.
+    let (kind, error) = (error.kind(), logging::cause(error));
+    match kind {
         ErrorKind::Validation
         | ErrorKind::NotFound
         | ErrorKind::NameTaken
         | ErrorKind::Busy
-        | ErrorKind::WrongState => tracing::info!(error_code, chain, facts, ?took, "refused"),
+        | ErrorKind::WrongState => tracing::info!(error, facts, ?took, "refused"),
         // Not a line for each: who calls too often must not fill the log.
-        ErrorKind::TooManyCalls => tracing::debug!(error_code, chain, facts, ?took, "refused"),
+        ErrorKind::TooManyCalls => tracing::debug!(error, facts, ?took, "refused"),
         ErrorKind::ResourceLimit | ErrorKind::ShuttingDown => {
-            tracing::warn!(error_code, chain, facts, ?took, "refused");
+            tracing::warn!(error, facts, ?took, "refused");
         }
         ErrorKind::HypervisorUnavailable
         | ErrorKind::HypervisorFailed
         | ErrorKind::AddressTimeout
         | ErrorKind::NetworkUnavailable
-        | ErrorKind::Internal => tracing::error!(error_code, chain, facts, ?took, "failed"),
+        | ErrorKind::Internal => tracing::error!(error, facts, ?took, "failed"),
     }
 }
 
@@ -181,36 +287,9 @@ fn shutting_down() -> AppError {
         .remedy("try again when it is back")
 }
 
-/// The caller's id of the call (`x-request-id`, or the trace id of W3C's `traceparent`), or one
-/// of our own.
-fn request_id(metadata: &MetadataMap) -> String {
-    let text = |key| metadata.get(key).and_then(|value| value.to_str().ok());
-    let given = text("x-request-id").or_else(|| text("traceparent")?.split('-').nth(1));
-    given
-        .filter(|id| (1..=ID_BYTES).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()))
-        .map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn id_of(pairs: &[(&'static str, &str)]) -> String {
-        let mut metadata = MetadataMap::new();
-        for (key, value) in pairs {
-            metadata.insert(*key, value.parse().unwrap());
-        }
-        request_id(&metadata)
-    }
-
-    #[test]
-    fn the_callers_id_is_kept() {
-        assert_eq!(id_of(&[("x-request-id", "abc"), ("traceparent", "00-def-1-01")]), "abc");
-        assert_eq!(
-            id_of(&[("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]),
-            "4bf92f3577b34da6a3ce929d0e0e4736"
-        );
-    }
 
     #[test]
     fn a_cause_is_named_once() {
@@ -220,13 +299,5 @@ mod tests {
         let hidden = AppError::new(ErrorKind::Internal, "cannot read").remedy("look at the disk");
         let hidden = hidden.because(std::io::Error::other("disk on fire"));
         assert_eq!(chain(&hidden), "cannot read; look at the disk (cause: disk on fire)");
-    }
-
-    #[test]
-    fn an_absurd_id_is_replaced() {
-        let long = "x".repeat(ID_BYTES + 1);
-        for wrong in ["", "has space", long.as_str()] {
-            assert_eq!(id_of(&[("x-request-id", wrong)]).len(), 36);
-        }
     }
 }

@@ -3,7 +3,8 @@
 use ghost_core::application::{CreatedVm, NodeInfo, Page, PageRequest, StopMode, WatchEvent};
 use ghost_core::domain::validation::Violations;
 use ghost_core::domain::{
-    AppError, Arch, BootMoment, NodeResources, ResourceInfo, VmRef, VmRequest, VmStatus, VmView,
+    AppError, Arch, BootMoment, NodeResources, Origin, ResourceInfo, VmRef, VmRequest, VmStatus,
+    VmView,
 };
 use ghost_proto::agentpb;
 
@@ -120,20 +121,30 @@ pub(super) fn node(info: &NodeInfo, about: &About) -> agentpb::GetNodeInfoRespon
 }
 
 pub(super) fn event(token: String, event: &WatchEvent, now: BootMoment) -> agentpb::VmEvent {
-    let (kind, vm) = match event {
-        WatchEvent::State(view) => ("state", Some(vm_status(view, now))),
-        WatchEvent::Synced => ("synced", None),
-        WatchEvent::Changed(view) => ("changed", Some(vm_status(view, now))),
-        WatchEvent::Deleted(id, name) => {
+    let (kind, vm, origin) = match event {
+        WatchEvent::State(view) => ("state", Some(vm_status(view, now)), None),
+        WatchEvent::Synced => ("synced", None, None),
+        WatchEvent::Changed(view, origin) => {
+            ("changed", Some(vm_status(view, now)), origin.as_deref())
+        }
+        WatchEvent::Deleted(id, name, origin) => {
             let gone = agentpb::GetVmStatusResponse {
                 vm_id: id.to_string(),
                 name: name.to_string(),
                 ..agentpb::GetVmStatusResponse::default()
             };
-            ("deleted", Some(gone))
+            ("deleted", Some(gone), origin.as_deref())
         }
     };
-    agentpb::VmEvent { resume_token: token, kind: kind.to_owned(), vm }
+    let (request_id, traceparent) = told(origin);
+    agentpb::VmEvent { resume_token: token, kind: kind.to_owned(), vm, request_id, traceparent }
+}
+
+/// The command's id and traceparent; empty where there is none.
+pub(crate) fn told(origin: Option<&Origin>) -> (String, String) {
+    let traceparent = origin.and_then(|origin| origin.traceparent.as_ref());
+    let request_id = origin.map(|origin| origin.request_id.to_string());
+    (request_id.unwrap_or_default(), traceparent.map(ToString::to_string).unwrap_or_default())
 }
 
 fn bytes(n: u64) -> i64 {

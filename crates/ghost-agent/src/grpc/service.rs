@@ -27,6 +27,7 @@ use super::call::Call;
 use super::convert;
 use super::images;
 use super::quotas::Quotas;
+use crate::observability::metrics::Metrics;
 
 type Reply<T> = Result<Response<T>, Status>;
 
@@ -51,6 +52,7 @@ pub struct AgentApi {
     pub closing: CancellationToken,
     pub tasks: TaskTracker,
     pub quotas: Arc<Quotas>,
+    pub metrics: Arc<Metrics>,
 }
 
 /// What does not change while the agent runs.
@@ -75,18 +77,19 @@ impl AgentService for AgentApi {
     async fn create_vm(&self, request: Request<CreateVmRequest>) -> Reply<CreateVmResponse> {
         let (call, message) = Call::open("CreateVM", request);
         let (create, catalog) = (Arc::clone(&self.create), Arc::clone(&self.catalog));
+        let origin = call.origin();
         let work = async move {
             let spec = VmSpec::parse(convert::vm_request(message), &catalog)?;
-            create.run(spec).await.map(convert::created)
+            create.run(spec, &origin).await.map(convert::created)
         };
         call.change(&self.quotas, &self.tasks, work).await
     }
 
     async fn delete_vm(&self, request: Request<DeleteVmRequest>) -> Reply<DeleteVmResponse> {
         let (call, message) = Call::open("DeleteVM", request);
-        let delete = Arc::clone(&self.delete);
+        let (delete, origin) = (Arc::clone(&self.delete), call.origin());
         let work = async move {
-            delete.run(&convert::vm_ref(&message.vm_id)?).await?;
+            delete.run(&convert::vm_ref(&message.vm_id)?, &origin).await?;
             Ok(DeleteVmResponse { success: true, error: String::new() })
         };
         call.change(&self.quotas, &self.tasks, work).await
@@ -94,9 +97,9 @@ impl AgentService for AgentApi {
 
     async fn start_vm(&self, request: Request<StartVmRequest>) -> Reply<StartVmResponse> {
         let (call, message) = Call::open("StartVM", request);
-        let start = Arc::clone(&self.start);
+        let (start, origin) = (Arc::clone(&self.start), call.origin());
         let work = async move {
-            let started = start.run(&convert::vm_ref(&message.vm_id)?).await?;
+            let started = start.run(&convert::vm_ref(&message.vm_id)?, &origin).await?;
             Ok(convert::started(started.note))
         };
         call.change(&self.quotas, &self.tasks, work).await
@@ -104,10 +107,10 @@ impl AgentService for AgentApi {
 
     async fn stop_vm(&self, request: Request<StopVmRequest>) -> Reply<StopVmResponse> {
         let (call, message) = Call::open("StopVM", request);
-        let stop = Arc::clone(&self.stop);
+        let (stop, origin) = (Arc::clone(&self.stop), call.origin());
         let work = async move {
             let mode = convert::stop_mode(message.force);
-            let stopped = stop.run(&convert::vm_ref(&message.vm_id)?, mode).await?;
+            let stopped = stop.run(&convert::vm_ref(&message.vm_id)?, mode, &origin).await?;
             Ok(convert::stopped(stopped.note))
         };
         call.change(&self.quotas, &self.tasks, work).await
@@ -202,3 +205,6 @@ impl AgentApi {
         self.cache.age(self.clock.monotonic())
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

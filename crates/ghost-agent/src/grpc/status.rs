@@ -23,9 +23,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// The fact of an error that says when a retry makes sense, in milliseconds.
 const RETRY_FACT: &str = "retry_after_ms";
 
-/// The answer to a call that failed.
+/// The answer to a call that failed, which is found in the log by `request_id`, and at a collector of traces by `trace_id`.
 #[must_use]
-pub fn from_error(error: &AppError, request_id: &str) -> Status {
+pub fn of_call(error: &AppError, request_id: &str, trace_id: Option<&str>) -> Status {
     let code = code(error.kind());
     // What went wrong inside is for the log; the caller gets the id to find it there.
     let message = match error.kind() {
@@ -39,6 +39,9 @@ pub fn from_error(error: &AppError, request_id: &str) -> Status {
         _ => error.context().iter().map(|(k, v)| ((*k).to_owned(), shortened(v))).collect(),
     };
     metadata.insert("request_id".to_owned(), request_id.to_owned());
+    if let Some(trace_id) = trace_id {
+        metadata.insert("trace_id".to_owned(), trace_id.to_owned());
+    }
     let mut details = ErrorDetails::with_error_info(error.code().as_str(), DOMAIN, metadata);
     if !error.violations().is_empty() {
         let violation = |v: &ghost_core::domain::FieldViolation| {
@@ -90,7 +93,7 @@ mod tests {
     #[test]
     fn an_error_on_the_wire_has_reason_domain_and_facts() {
         let error = AppError::new(ErrorKind::NameTaken, "the name is taken").with("vm_id", 7);
-        let status = from_error(&error, "r-1");
+        let status = of_call(&error, "r-1", None);
         assert_eq!((status.code(), status.message()), (Code::AlreadyExists, "the name is taken"));
         let info = status.get_details_error_info().unwrap();
         assert_eq!((info.reason.as_str(), info.domain.as_str()), ("CONFLICT", DOMAIN));
@@ -103,7 +106,7 @@ mod tests {
     #[test]
     fn an_internal_error_tells_the_caller_nothing_but_where_to_look() {
         let error = AppError::new(ErrorKind::Internal, "secret path /x").with("path", "/x");
-        let status = from_error(&error, "r-1");
+        let status = of_call(&error, "r-1", None);
         assert!(!format!("{status:?}").contains("/x"));
         assert!(status.message().contains("r-1"));
     }
@@ -111,9 +114,9 @@ mod tests {
     #[test]
     fn what_may_pass_by_itself_carries_a_retry_delay() {
         let error = AppError::new(ErrorKind::HypervisorUnavailable, "libvirt is away");
-        let status = from_error(&error, "r-1");
+        let status = of_call(&error, "r-1", None);
         assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(RETRY_AFTER));
-        let resting = from_error(&error.with(RETRY_FACT, 4500), "r-1");
+        let resting = of_call(&error.with(RETRY_FACT, 4500), "r-1", None);
         let delay = resting.get_details_retry_info().unwrap().retry_delay;
         assert_eq!(delay, Some(Duration::from_millis(4500)));
     }
@@ -122,7 +125,7 @@ mod tests {
     fn a_long_console_keeps_its_end_within_the_limit() {
         let error = AppError::new(ErrorKind::AddressTimeout, "no address")
             .with("console", format!("{}the end", "ä".repeat(4000)));
-        let status = from_error(&error, "r-1");
+        let status = of_call(&error, "r-1", None);
         let info = status.get_details_error_info().unwrap();
         assert!(info.metadata["console"].len() <= VALUE_BYTES);
         assert!(info.metadata["console"].ends_with("the end"));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join};
+use ghost_core::application::LinkState;
 use ghost_core::application::images::a_fetch_ended;
 use ghost_core::domain::TemplateName;
 use ghost_core::ports::{Clock, Images};
@@ -22,8 +23,11 @@ use crate::vpn::VpnView;
 /// How often it is looked which templates are cached, beside the end of each fetch.
 const LOOK_EVERY: Duration = Duration::from_secs(5 * 60);
 
+/// What runs until the daemon closes.
+type Work = Vec<BoxFuture<'static, ()>>;
+
 impl Parts {
-    /// What talks to the control plane until `closing`; nothing if the configuration names none.
+    /// What talks to the control plane until `closing`, and the link to it; nothing if the configuration names none.
     ///
     /// # Errors
     /// `agent.api_url` names no host.
@@ -33,7 +37,7 @@ impl Parts {
         identity: &Arc<Identity>,
         vpn: &watch::Receiver<VpnView>,
         closing: &CancellationToken,
-    ) -> anyhow::Result<Vec<BoxFuture<'static, ()>>> {
+    ) -> anyhow::Result<(Work, Option<watch::Receiver<LinkState>>)> {
         let (tell_address, address) = watch::channel(advertised(config, &vpn.borrow()));
         let (tell_cached, cached) = watch::channel(Vec::new());
         let task = ControlPlaneTask::new(Needs {
@@ -51,8 +55,10 @@ impl Parts {
             registry: Arc::clone(&self.registry),
             queue: Arc::new(self.events.clone()),
             clock: Arc::clone(&self.ports.clock),
+            meter: Arc::clone(&self.ports.meter),
         })?;
-        let Some(task) = task else { return Ok(Vec::new()) };
+        let Some(task) = task else { return Ok((Vec::new(), None)) };
+        let link = task.state();
         let (images, clock) = (Arc::clone(&self.ports.images), Arc::clone(&self.ports.clock));
         let knowing = join(
             follow_address(config.clone(), vpn.clone(), tell_address),
@@ -60,7 +66,7 @@ impl Parts {
         );
         let closed = closing.clone();
         let knowing = async move { closed.run_until_cancelled(knowing).await.map_or((), drop) };
-        Ok(vec![Box::pin(task.run(closing.clone())), Box::pin(knowing)])
+        Ok((vec![Box::pin(task.run(closing.clone())), Box::pin(knowing)], Some(link)))
     }
 }
 
@@ -80,7 +86,7 @@ fn advertised(config: &Config, vpn: &VpnView) -> Option<String> {
 }
 
 /// Whether the agent can do its work without the VPN.
-fn vpn_matters(config: &Config) -> bool {
+pub(super) fn vpn_matters(config: &Config) -> bool {
     let listens_there = match &config.grpc.tcp {
         TcpListener::Tls { address, .. } | TcpListener::Awaited { address, .. } => {
             matches!(address, ListenAddr::Tailscale { .. })

@@ -39,7 +39,7 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "x: {}",
-        "FILE:1: unknown section x; there are agent, hypervisor, images, libvirt, resources, vm_limits, rates, grpc, vm, logging, metrics, vpn",
+        "FILE:1: unknown section x; there are agent, hypervisor, images, libvirt, resources, vm_limits, rates, grpc, vm, logging, metrics, tracing, vpn",
     ),
     ("logging:\n  levle: info", "FILE:2: logging.levle: unknown key; did you mean logging.level?"),
     (

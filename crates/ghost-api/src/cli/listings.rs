@@ -36,6 +36,8 @@ struct Event {
     status: String,
     reason: String,
     ip_address: String,
+    request_id: String,
+    traceparent: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -64,15 +66,19 @@ pub(super) async fn events(args: Events, context: &Context) -> Result<(), Failur
             status: event.status,
             reason: event.reason,
             ip_address: event.ip_address,
+            request_id: event.request_id,
+            traceparent: event.traceparent,
         }
     });
     context.output.print(&events.collect::<Vec<_>>(), |events| {
         let cells = |event: &Event| {
-            let Event { agent_id, sequence, at, vm_name, status, reason, ip_address, .. } = event;
-            let texts = [at, agent_id, vm_name, status, ip_address, reason].map(String::clone);
+            let Event { agent_id, sequence, at, vm_name, status, .. } = event;
+            let Event { reason, ip_address, request_id, .. } = event;
+            let texts = [at, agent_id, vm_name, status, ip_address, request_id, reason];
+            let texts = texts.map(String::clone);
             std::iter::once(sequence.to_string()).chain(texts).collect()
         };
-        let head = ["SEQUENCE", "AT", "AGENT", "VM", "STATUS", "ADDRESS", "REASON"];
+        let head = ["SEQUENCE", "AT", "AGENT", "VM", "STATUS", "ADDRESS", "REQUEST", "REASON"];
         output::table(&head, &events.iter().map(cells).collect::<Vec<_>>())
     })
 }

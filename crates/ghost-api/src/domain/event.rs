@@ -32,6 +32,12 @@ pub struct VmEvent {
     pub reason: String,
     /// IPv4, or empty.
     pub ip_address: String,
+    /// The id of the command that caused it, or empty. What was kept by an earlier version has none.
+    #[serde(default)]
+    pub request_id: String,
+    /// That command's W3C traceparent, or empty.
+    #[serde(default)]
+    pub traceparent: String,
 }
 
 impl VmEvent {
@@ -44,6 +50,8 @@ impl VmEvent {
             status: cut(&self.status, WORD),
             reason: cut(&self.reason, REASON),
             ip_address: cut(&self.ip_address, WORD),
+            request_id: cut(&self.request_id, WORD),
+            traceparent: cut(&self.traceparent, WORD),
             ..self
         }
     }
@@ -89,6 +97,8 @@ pub(crate) mod tests {
             status: "running".to_owned(),
             reason: String::new(),
             ip_address: String::new(),
+            request_id: String::new(),
+            traceparent: String::new(),
         }
     }
 
@@ -103,6 +113,15 @@ pub(crate) mod tests {
         let many: Vec<u64> = (1..=257).collect();
         assert_eq!(fault(&many[..256]), None);
         assert!(fault(&many).unwrap().contains("257"));
+    }
+
+    #[test]
+    fn an_event_that_an_earlier_version_kept_is_read() {
+        let mut old = serde_json::to_value(event(7)).unwrap();
+        for new in ["request_id", "traceparent"] {
+            assert!(old.as_object_mut().unwrap().remove(new).is_some());
+        }
+        assert_eq!(serde_json::from_value::<VmEvent>(old).unwrap(), event(7));
     }
 
     #[test]

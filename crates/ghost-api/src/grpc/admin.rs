@@ -134,8 +134,10 @@ async fn remove(
     }
     let target = api.plane.commandable(&ask.agent)?;
     let on = format!("{} on {} {}", ask.vm, target.name, target.id);
-    api.plane.record(&who, "vm delete asked", on.clone()).await?;
-    let outcome = api.commander.delete_vm(&target, ask.vm).await;
+    let request_id = uuid::Uuid::new_v4().to_string();
+    let asked = format!("{on} (request {request_id})");
+    api.plane.record(&who, "vm delete asked", asked).await?;
+    let outcome = api.commander.delete_vm(&target, ask.vm, &request_id).await;
     match outcome {
         Ok(()) => {
             api.plane.note(&who, "vm removed", on).await;

@@ -10,6 +10,7 @@ use ghost_proto::controlplane::{
 };
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
+use tracing::{Instrument as _, Span};
 
 use super::caller::Caller;
 use super::finish::to_the_end;
@@ -43,6 +44,14 @@ impl AgentsApi {
     {
         self.answer(to_the_end(&self.tasks, CALL_LIMIT, work(Arc::clone(&self.plane))).await)
     }
+}
+
+/// Of one call, by the id that the agent's own log has it under.
+fn span<T>(rpc: &'static str, request: &Request<T>) -> Span {
+    let id = request.metadata().get("x-request-id").and_then(|id| id.to_str().ok());
+    let fits = |id: &&str| id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_graphic());
+    // At a level that no setting of the log turns off.
+    tracing::error_span!("call", rpc, request_id = id.filter(fits))
 }
 
 fn caller<T>(request: &Request<T>) -> Result<Caller, Refusal> {
@@ -119,25 +128,29 @@ async fn report(
 #[tonic::async_trait]
 impl ControlPlane for AgentsApi {
     async fn enroll(&self, request: Request<EnrollRequest>) -> Reply<EnrollResponse> {
-        self.change(|plane| enrol(plane, request)).await
+        let span = span("Enroll", &request);
+        self.change(|plane| enrol(plane, request)).instrument(span).await
     }
 
     async fn renew(&self, request: Request<RenewRequest>) -> Reply<RenewResponse> {
-        self.change(|plane| renew(plane, request)).await
+        let span = span("Renew", &request);
+        self.change(|plane| renew(plane, request)).instrument(span).await
     }
 
     async fn register(&self, request: Request<RegisterRequest>) -> Reply<RegisterResponse> {
-        self.change(|plane| register(plane, request)).await
+        let span = span("Register", &request);
+        self.change(|plane| register(plane, request)).instrument(span).await
     }
 
     async fn heartbeat(&self, request: Request<HeartbeatRequest>) -> Reply<HeartbeatResponse> {
-        self.answer(heartbeat(&self.plane, request))
+        span("Heartbeat", &request).in_scope(|| self.answer(heartbeat(&self.plane, request)))
     }
 
     async fn report_events(
         &self,
         request: Request<ReportEventsRequest>,
     ) -> Reply<ReportEventsResponse> {
-        self.change(|plane| report(plane, request)).await
+        let span = span("ReportEvents", &request);
+        self.change(|plane| report(plane, request)).instrument(span).await
     }
 }

@@ -60,6 +60,8 @@ pub(super) fn event(from: wire::VmEvent) -> VmEvent {
         status: from.status,
         reason: from.reason,
         ip_address: from.ip_address,
+        request_id: from.request_id,
+        traceparent: from.traceparent,
     }
 }
 
@@ -126,6 +128,8 @@ pub(super) fn kept_event(from: KeptEvent) -> admin::AgentEvent {
         status: from.event.status,
         reason: from.event.reason,
         ip_address: from.event.ip_address,
+        request_id: from.event.request_id,
+        traceparent: from.event.traceparent,
     };
     admin::AgentEvent { agent_id: from.agent.to_string(), event: Some(event) }
 }

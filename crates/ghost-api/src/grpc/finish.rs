@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use crate::refusal::Refusal;
 
@@ -16,7 +17,7 @@ pub(super) async fn to_the_end<T: Send + 'static>(
     limit: Duration,
     work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
 ) -> Result<T, Refusal> {
-    match tokio::time::timeout(limit, tasks.spawn(work)).await {
+    match tokio::time::timeout(limit, tasks.spawn(work.in_current_span())).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) => Err(Refusal::Died),
         Err(_) => Err(Refusal::Slow),

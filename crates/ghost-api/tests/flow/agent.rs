@@ -153,6 +153,7 @@ pub(crate) fn event(sequence: u64) -> VmEvent {
         status: "running".to_owned(),
         reason: String::new(),
         ip_address: "192.168.122.50".to_owned(),
+        ..VmEvent::default()
     }
 }
 

@@ -66,6 +66,8 @@ async fn a_vm_is_placed_where_most_memory_is_left_by_the_control_planes_own_name
         assert_eq!(told.callers, ["URI(spiffe://ghost/control-plane)"]);
         assert_eq!((told.creates.len(), told.creates[0].name.as_str()), (1, "web"));
         assert!(!told.creates[0].request_id.is_empty());
+        // The agent's log, events and errors name the call by the create's id.
+        assert_eq!(told.ids, [told.creates[0].request_id.clone()]);
     }
     assert!(small.told.lock().unwrap().callers.is_empty());
     let records = last_records(&api, 2).await;

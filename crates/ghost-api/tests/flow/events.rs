@@ -1,9 +1,10 @@
 //! What happened to VMs.
 
 use ghost_proto::admin::ListEventsRequest;
+use ghost_proto::controlplane::{ReportEventsRequest, VmEvent};
 use tonic::Code;
 
-use crate::agent::Agent;
+use crate::agent::{Agent, event};
 use crate::api::{Api, reason};
 
 async fn kept(api: &Api, agent: &str) -> Vec<u64> {
@@ -25,6 +26,23 @@ async fn events_come_at_least_once_and_are_kept_once_with_their_gaps() {
     assert_eq!(kept(&api, "pc-1").await, [1, 2, 5, 6]);
     assert_eq!(kept(&api, "").await, [1, 2, 5, 6]);
     assert_eq!(agent.register().await.unwrap().last_event, 6);
+}
+
+#[tokio::test]
+async fn an_event_keeps_the_command_that_caused_it() {
+    let api = Api::start().await;
+    let mut agent = Agent::new(&api).await;
+    agent.register().await.unwrap();
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned();
+    let caused = VmEvent { request_id: "r-1".to_owned(), traceparent, ..event(1) };
+    let hostile = VmEvent { request_id: "x".repeat(100_000), ..event(2) };
+    let events = vec![caused.clone(), hostile];
+    let ask = ReportEventsRequest { instance: agent.instance.clone(), events };
+    agent.client.report_events(ask).await.unwrap();
+    let ask = ListEventsRequest { agent: String::new(), limit: 0 };
+    let told = api.admin().await.list_events(ask).await.unwrap().into_inner().events;
+    assert_eq!(told[0].event.as_ref(), Some(&caused));
+    assert_eq!(told[1].event.as_ref().unwrap().request_id.len(), 128);
 }
 
 #[tokio::test]

@@ -30,6 +30,8 @@ pub(crate) struct Told {
     pub(crate) creates: Vec<CreateVmRequest>,
     pub(crate) deletes: Vec<String>,
     pub(crate) callers: Vec<String>,
+    /// `x-request-id` of creates and deletes.
+    pub(crate) ids: Vec<String>,
 }
 
 /// Where the create of a VM called "slow" waits.
@@ -108,6 +110,13 @@ fn not_asked<T>() -> Reply<T> {
     Err(Status::unimplemented("no test asks for it"))
 }
 
+impl Service {
+    fn identified<T>(&self, ask: &Request<T>) {
+        let id = ask.metadata().get("x-request-id").unwrap().to_str().unwrap();
+        self.0.lock().unwrap().ids.push(id.to_owned());
+    }
+}
+
 #[tonic::async_trait]
 impl AgentService for Service {
     type WatchVMsStream = ReceiverStream<Result<VmEvent, Status>>;
@@ -115,6 +124,7 @@ impl AgentService for Service {
     type UpdateImagesStream = ReceiverStream<Result<ImageProgress, Status>>;
 
     async fn create_vm(&self, ask: Request<CreateVmRequest>) -> Reply<CreateVmResponse> {
+        self.identified(&ask);
         let ask = ask.into_inner();
         if ask.name == "taken" {
             let details = ErrorDetails::with_error_info("CONFLICT", "agent.ghost", HashMap::new());
@@ -135,6 +145,7 @@ impl AgentService for Service {
     }
 
     async fn delete_vm(&self, ask: Request<DeleteVmRequest>) -> Reply<DeleteVmResponse> {
+        self.identified(&ask);
         self.0.lock().unwrap().deletes.push(ask.into_inner().vm_id);
         Ok(Response::new(DeleteVmResponse { success: true, error: String::new() }))
     }

@@ -20,7 +20,7 @@ use super::wait::within;
 use crate::domain::control::{
     Beat, ControlError, HeartbeatReport, Refusal, Registered, Registration, VmEvent,
 };
-use crate::ports::{Clock, ControlPlane, ControlResult};
+use crate::ports::{Clock, ControlPlane, ControlResult, Measured, Meter};
 
 /// How long one call may take; the adapter's own limit is shorter and says more.
 const CALL_LIMIT: Duration = Duration::from_secs(15);
@@ -93,7 +93,8 @@ impl Control {
         let first = LinkState { link: Link::Away(None), last_heard: None };
         let (sender, state) = watch::channel(first);
         let (dice, clock) = (Arc::new(dice), Arc::clone(&facts.clock));
-        let plane = Guarded { plane, clock: Arc::clone(&clock) };
+        let meter = Arc::clone(&facts.meter);
+        let plane = Guarded { plane, clock: Arc::clone(&clock), meter };
         let acknowledged = Arc::<Acknowledged>::default();
         let reporter = Reporter::new(
             plane.clone(),
@@ -144,27 +145,36 @@ impl Control {
     }
 }
 
-/// The control plane, of which every answer comes to an end.
+/// The control plane, of which every answer comes to an end, and every sign of life is counted.
 #[derive(Debug, Clone)]
 pub(super) struct Guarded {
     plane: Arc<dyn ControlPlane>,
     clock: Arc<dyn Clock>,
+    meter: Arc<dyn Meter>,
 }
 
 impl Guarded {
     /// As of the port.
     pub(super) async fn register(&self, who: &Registration) -> ControlResult<Registered> {
-        self.limited(self.plane.register(who)).await
+        self.timed(self.plane.register(who)).await
     }
 
     /// As of the port.
     pub(super) async fn heartbeat(&self, report: &HeartbeatReport) -> ControlResult<Beat> {
-        self.limited(self.plane.heartbeat(report)).await
+        self.timed(self.plane.heartbeat(report)).await
     }
 
     /// As of the port.
     pub(super) async fn report(&self, instance: Uuid, events: &[VmEvent]) -> ControlResult<u64> {
         self.limited(self.plane.report(instance, events)).await
+    }
+
+    async fn timed<T>(&self, call: impl Future<Output = ControlResult<T>>) -> ControlResult<T> {
+        let began = self.clock.monotonic();
+        let result = self.limited(call).await;
+        let took = self.clock.monotonic().saturating_sub(began);
+        self.meter.note(Measured::Heartbeat { took, taken: result.is_ok() });
+        result
     }
 
     async fn limited<T>(&self, call: impl Future<Output = ControlResult<T>>) -> ControlResult<T> {

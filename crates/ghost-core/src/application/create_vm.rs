@@ -5,17 +5,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use super::limits::{Limits, OnAddressTimeout};
 use super::node::{self, Node};
-use super::registry::{Admitted, Outcome, Registry};
+use super::registry::{Admitted, Operation, Outcome, Registry, Ticket, name_in_span};
+use super::steps::{self, step};
 use super::undo::Making;
 use super::wait::{Awaited, Fresh, LeaseWait};
 use crate::domain::{
     AppError, BaseImage, Budget, Change, Desired, ErrorKind, FieldViolation, Gib, HeldImage,
-    PowerState, Sighting, Step, VmId, VmRecord, VmRef, VmSpec, VmStage, VmStatus, VmView,
+    Origin, PowerState, Sighting, Step, VmId, VmRecord, VmRef, VmSpec, VmStage, VmStatus, VmView,
 };
-use crate::ports::{DomainSpec, Ports, SeedSpec};
+use crate::ports::{CreateStep, DomainSpec, Measured, Ports, SeedSpec};
 
 /// How many lines of the guest's console an error shows.
 const CONSOLE_LINES: usize = 20;
@@ -59,24 +61,68 @@ impl CreateVm {
         Self { ports, registry, limits }
     }
 
-    /// Makes, starts and awaits the VM. The same `request_id` again gives the same VM.
+    /// Makes, starts and awaits the VM because of the command `origin`. The same `request_id` again gives
+    /// the same VM, which is then the first command's.
     ///
     /// # Errors
     /// See [`Registry::admit`]; after that whatever a port says, or `NETWORK_ERROR` if the guest
     /// took no address in time. In every case everything has been taken back, or the VM is left
     /// in status `deleting` and the error says so.
-    pub async fn run(&self, spec: VmSpec) -> Result<CreatedVm, AppError> {
-        let record = VmRecord::creating(VmId::generate(), &spec, self.ports.clock.now());
-        if let Some((id, outcome)) = self.registry.made_by(&record)? {
-            return self.join(id, outcome).await;
-        }
-        let budget = self.budget().await?;
-        let ticket = match self.registry.admit(record.clone(), &budget)? {
-            Admitted::New(ticket) => ticket,
-            Admitted::Same(id, outcome) => return self.join(id, outcome).await,
+    pub async fn run(&self, spec: VmSpec, origin: &Origin) -> Result<CreatedVm, AppError> {
+        let record = VmRecord {
+            origin: Some(origin.clone()),
+            ..VmRecord::creating(VmId::generate(), &spec, self.ports.clock.now())
         };
+        let began = self.ports.clock.monotonic();
+        let result = match self.admission(&record).await {
+            Ok(Admitted::Same(id, outcome)) => return self.join(id, outcome).await,
+            Ok(Admitted::New(ticket)) => self.make_or_take_back(&spec, record, ticket).await,
+            Err(error) => Err(error),
+        };
+        let took = self.ports.clock.monotonic().saturating_sub(began);
+        let outcome = match &result {
+            Ok(CreatedVm { failure: Some(_), .. }) => Err(ErrorKind::AddressTimeout.code()),
+            other => steps::outcome(other),
+        };
+        self.ports.meter.note(Measured::Create { took, outcome });
+        result
+    }
+
+    /// Takes name and resources, or finds that the same request makes the VM already.
+    async fn admission(&self, record: &VmRecord) -> Result<Admitted, AppError> {
+        let began = self.ports.clock.monotonic();
+        let admission = async {
+            if let Some((id, outcome)) = self.registry.made_by(record)? {
+                return Ok(Admitted::Same(id, outcome));
+            }
+            self.registry.admit(record.clone(), &self.budget().await?)
+        };
+        let span = steps::span(CreateStep::Admission);
+        let admitted = admission.instrument(span.clone()).await;
+        if let Ok(
+            Admitted::New(Ticket { operation: Operation { id, .. }, .. }) | Admitted::Same(id, _),
+        ) = &admitted
+        {
+            name_in_span(*id, &record.name);
+        }
+        match &admitted {
+            Ok(Admitted::Same(..)) => {}
+            Ok(Admitted::New(_)) | Err(_) => {
+                let outcome = steps::outcome(&admitted);
+                steps::tell(&self.ports, &span, CreateStep::Admission, began, outcome);
+            }
+        }
+        admitted
+    }
+
+    async fn make_or_take_back(
+        &self,
+        spec: &VmSpec,
+        record: VmRecord,
+        ticket: Ticket,
+    ) -> Result<CreatedVm, AppError> {
         let mut making = Making::new(&self.ports, &self.registry, record);
-        let result = match self.make(&spec, &mut making).await {
+        let result = match self.make(spec, &mut making).await {
             Ok(created) => Ok(created),
             Err(error) => Err(self.take_back(making, error).await),
         };
@@ -125,7 +171,11 @@ impl CreateVm {
         // awaited to their end: nothing that is being made must be lost sight of because the other
         // failed first.
         let (address, volumes) = futures_util::future::join(
-            self.ports.network.assign_address(id, &spec.name),
+            step(
+                &self.ports,
+                CreateStep::Address,
+                self.ports.network.assign_address(id, &spec.name),
+            ),
             self.volumes(spec, id),
         )
         .await;
@@ -137,22 +187,37 @@ impl CreateVm {
         drop(base);
         making.about_to(&[Step::Domain]).await?;
         let domain = DomainSpec { record: making.record().clone(), disk, seed, address };
-        self.ports.hypervisor.define(&domain).await?;
-        self.ports.hypervisor.ensure_started(id).await?;
+        let Ports { hypervisor, .. } = &self.ports;
+        step(&self.ports, CreateStep::Define, hypervisor.define(&domain)).await?;
+        step(&self.ports, CreateStep::Start, hypervisor.ensure_started(id)).await?;
         self.registry.see(id, Sighting::Power(PowerState::Running));
         let started = self.ports.boot_moment().await?;
         making.note(|record| record.started = Some(started));
         tracing::debug!(vm_id = %id, %address, "the guest was started; waiting for its lease");
-        let failure = self.await_address(id).await?;
+        let failure = match step(&self.ports, CreateStep::Lease, self.lease(id)).await {
+            Ok(()) => None,
+            Err(error) if self.is_kept_with(&error) => Some(error.to_string()),
+            Err(error) => return Err(error),
+        };
         let stage = VmStage::Ready { desired: Desired::Running, change: Change::Done, failure };
         making.finish(stage).await?;
         self.created(id)
     }
 
     async fn volumes(&self, spec: &VmSpec, id: VmId) -> Result<Volumes, AppError> {
-        let base = self.ports.images.ensure_cached(&spec.template).await?;
-        ensure_fits(&base.image, spec.shape.disk)?;
-        let disk = self.ports.storage.create_overlay(id, &base.image, spec.shape.disk).await?;
+        let (storage, shape) = (&self.ports.storage, spec.shape);
+        let image = async {
+            let base = self.ports.images.ensure_cached(&spec.template).await?;
+            ensure_fits(&base.image, shape.disk).map(|()| base)
+        };
+        let base = step(&self.ports, CreateStep::Image, image).await?;
+        let disk = storage.create_overlay(id, &base.image, shape.disk);
+        let disk = step(&self.ports, CreateStep::Disk, disk).await?;
+        let seed = step(&self.ports, CreateStep::Seed, self.seed(spec, id)).await?;
+        Ok(Volumes { disk, seed, base })
+    }
+
+    async fn seed(&self, spec: &VmSpec, id: VmId) -> Result<PathBuf, AppError> {
         let seed = self.ports.seeds.build(&SeedSpec {
             id,
             name: spec.name.clone(),
@@ -161,8 +226,7 @@ impl CreateVm {
             user_data: spec.user_data.clone(),
             metadata: spec.metadata.clone(),
         })?;
-        let seed = self.ports.storage.store_seed(id, &seed).await?;
-        Ok(Volumes { disk, seed, base })
+        self.ports.storage.store_seed(id, &seed).await
     }
 
     async fn take_back(&self, making: Making<'_>, error: AppError) -> AppError {
@@ -177,13 +241,12 @@ impl CreateVm {
         }
     }
 
-    /// Why the guest has no address, if it has none and the VM is to be kept all the same.
-    async fn await_address(&self, id: VmId) -> Result<Option<String>, AppError> {
+    async fn lease(&self, id: VmId) -> Result<(), AppError> {
         let wait = LeaseWait { ports: &self.ports, registry: &self.registry, limits: &self.limits };
         let error = match wait.of(id, Fresh::Any).await {
             Awaited::Leased(lease) => {
                 tracing::debug!(vm_id = %id, address = %lease.address, "the guest has its lease");
-                return Ok(None);
+                return Ok(());
             }
             Awaited::Failed(error) => return Err(error),
             Awaited::TooLate => AppError::new(
@@ -200,12 +263,17 @@ impl CreateVm {
             )
             .remedy("look at what its console says; the image may not boot on this host"),
         };
-        let kept = self.limits.on_address_timeout == OnAddressTimeout::Keep;
-        if kept && error.kind() == ErrorKind::AddressTimeout {
-            return Ok(Some(error.to_string()));
+        if self.is_kept_with(&error) {
+            return Err(error);
         }
         let console = self.ports.hypervisor.console_tail(id, CONSOLE_LINES).await;
         Err(error.with("console", console.unwrap_or_default()))
+    }
+
+    /// Whether the VM is to be kept all the same.
+    fn is_kept_with(&self, error: &AppError) -> bool {
+        self.limits.on_address_timeout == OnAddressTimeout::Keep
+            && error.kind() == ErrorKind::AddressTimeout
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
+use tracing::Instrument as _;
 
 use super::limits::Limits;
 use super::registry::Registry;
@@ -170,7 +171,17 @@ impl Reconcile {
     }
 
     async fn act_on(&self, id: VmId, now: BootMoment) {
-        let Ok((_operation, _)) = self.registry.begin(&VmRef::Id(id)) else { return };
+        let vm_name = tracing::field::Empty;
+        let span = tracing::info_span!("reconcile", vm_id = %id, vm_name);
+        self.act_alone_on(id, now).instrument(span).await;
+    }
+
+    async fn act_alone_on(&self, id: VmId, now: BootMoment) {
+        let Some(vm) = self.registry.known_of(id) else { return };
+        // What a command began and a dead process left is still that command's.
+        let origin = plan::is_unfinished(&vm.record.stage).then_some(vm.record.origin.as_ref());
+        let begun = self.registry.begin(&VmRef::Id(id), origin.flatten());
+        let Ok((_operation, _)) = begun else { return };
         for _ in 0..MOST_STEPS {
             // Anew, under the lock: somebody may have changed it meanwhile.
             let Some(vm) = self.registry.known_of(id) else { return };
@@ -187,7 +198,8 @@ impl Reconcile {
     }
 
     async fn look_again_for(&self, id: VmId) {
-        match undo::take_back(&self.ports, id, &Step::ALL).await {
+        let span = tracing::info_span!("look again", vm_id = %id);
+        match undo::take_back(&self.ports, id, &Step::ALL).instrument(span).await {
             Ok(()) => self.registry.trust(id),
             Err(error) => {
                 tracing::warn!(vm_id = %id, error = %error, "cannot look again for what may be left of a removed VM; will try again");

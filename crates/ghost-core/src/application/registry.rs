@@ -6,48 +6,25 @@
 
 mod entry;
 pub mod feed;
+mod operation;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use tokio::sync::{OwnedMutexGuard, broadcast, watch};
+use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 
 use crate::domain::{
-    Allocation, AppError, Budget, ErrorKind, Kept, Observed, PowerState, Sighting, Taken, VmId,
-    VmRecord, VmRef, VmView,
+    Allocation, AppError, Budget, ErrorKind, Kept, Observed, Origin, PowerState, Sighting, Taken,
+    VmId, VmRecord, VmRef, VmView,
 };
 pub use entry::Known;
 use entry::{Entry, Refreshed};
 use feed::{Feed, VmChange, What};
-
-/// How a create ended, for those who joined it.
-pub type Outcome = Option<Result<(), Arc<AppError>>>;
-
-/// The right to change one VM; others get `Busy` until it is dropped.
-#[derive(Debug)]
-pub struct Operation {
-    /// The VM.
-    pub id: VmId,
-    _lock: OwnedMutexGuard<()>,
-}
-
-/// The right to make a VM, and the way to tell how it ended.
-#[derive(Debug)]
-pub struct Ticket {
-    /// The right to change the new VM.
-    pub operation: Operation,
-    outcome: watch::Sender<Outcome>,
-}
-
-impl Ticket {
-    /// Tells those who joined how it ended.
-    pub fn announce(&self, result: Result<(), Arc<AppError>>) {
-        self.outcome.send_replace(Some(result));
-    }
-}
+pub(super) use operation::name_in_span;
+pub use operation::{Operation, Outcome, Ticket};
 
 /// What became of a request to create a VM.
 #[derive(Debug)]
@@ -112,8 +89,8 @@ impl Registry {
         budget.admit(taken(&vms), record.shape.allocation())?;
         let (outcome, receiver) = watch::channel(None);
         let entry = Entry::new(Arc::new(record), receiver);
-        let operation = operation(&entry)?;
-        self.tell(What::Changed(entry.view.borrow().clone()));
+        let operation = Operation::begin(&entry, entry.record.origin.as_ref())?;
+        self.tell(&entry, What::Changed(entry.view.borrow().clone()));
         vms.insert(entry.record.id, entry);
         self.tell_ids(&vms);
         Ok(Admitted::New(Ticket { operation, outcome }))
@@ -137,19 +114,23 @@ impl Registry {
         let (_, outcome) = watch::channel(None);
         let mut vms = self.write();
         let entry = Entry::new(Arc::new(record), outcome);
-        self.tell(What::Changed(entry.view.borrow().clone()));
+        self.tell(&entry, What::Changed(entry.view.borrow().clone()));
         vms.insert(entry.record.id, entry);
         self.tell_ids(&vms);
     }
 
-    /// The exclusive right to change a VM.
+    /// The exclusive right to change a VM, for the command that is `origin` if one wants it.
     ///
     /// # Errors
     /// `NOT_FOUND`, or `CONFLICT` (busy) while somebody else has it.
-    pub fn begin(&self, vm: &VmRef) -> Result<(Operation, Arc<VmRecord>), AppError> {
+    pub fn begin(
+        &self,
+        vm: &VmRef,
+        origin: Option<&Origin>,
+    ) -> Result<(Operation, Arc<VmRecord>), AppError> {
         let vms = self.read();
         let entry = find(&vms, vm)?;
-        Ok((operation(entry)?, Arc::clone(&entry.record)))
+        Ok((Operation::begin(entry, origin)?, Arc::clone(&entry.record)))
     }
 
     /// The VM as it is now.
@@ -312,7 +293,7 @@ impl Registry {
     pub fn forget(&self, id: VmId) {
         let mut vms = self.write();
         if let Some(gone) = vms.remove(&id) {
-            self.tell(What::Deleted(id, gone.record.name.clone()));
+            self.tell(&gone, What::Deleted(id, gone.record.name.clone()));
         }
         self.tell_ids(&vms);
     }
@@ -327,8 +308,8 @@ impl Registry {
         self.ids.send_replace(vms.keys().copied().collect());
     }
 
-    fn tell(&self, what: What) {
-        lock(&self.feed).tell(what);
+    fn tell(&self, entry: &Entry, what: What) {
+        lock(&self.feed).tell(what, entry.cause.now());
     }
 
     /// The changes from that one on, or all VMs if it is not known any more; the number of the last one that
@@ -366,7 +347,7 @@ impl Registry {
         if let Some(entry) = self.write().get_mut(&id) {
             change(entry);
             if entry.refresh() == Refreshed::Visibly {
-                self.tell(What::Changed(entry.view.borrow().clone()));
+                self.tell(entry, What::Changed(entry.view.borrow().clone()));
             }
         }
     }
@@ -407,19 +388,6 @@ fn find<'a>(vms: &'a BTreeMap<VmId, Entry>, vm: &VmRef) -> Result<&'a Entry, App
             .remedy("see which there are with: agentctl vm list")
             .with("vm", vm)
     })
-}
-
-fn operation(entry: &Entry) -> Result<Operation, AppError> {
-    let id = entry.record.id;
-    let lock = Arc::clone(&entry.lock).try_lock_owned().map_err(|_| {
-        AppError::new(
-            ErrorKind::Busy,
-            format!("another operation on VM '{}' is under way", entry.record.name),
-        )
-        .remedy("try again when it has ended")
-        .with("vm_id", id)
-    })?;
-    Ok(Operation { id, _lock: lock })
 }
 
 fn find_same_request<'a>(

@@ -23,8 +23,8 @@ use super::registry::Since;
 use super::registry::feed::{VmChange, What};
 use super::wait::within;
 use crate::domain::control::{ControlError, Refusal, ToldStatus, VmEvent, VmState};
-use crate::domain::{VmId, VmView};
-use crate::ports::{LastTold, Memory, NewEvent};
+use crate::domain::{Origin, VmId, VmView};
+use crate::ports::{LastTold, Measured, Memory, NewEvent};
 
 /// The most events of one delivery (the wire contract).
 const BATCH: usize = 256;
@@ -160,15 +160,18 @@ impl Reporter {
         let news = match seen {
             Seen::All(views) => compare(&told, views),
             Seen::Changes(changes) => {
-                changes.into_iter().filter_map(|change| news(&mut told, change.what)).collect()
+                changes.into_iter().filter_map(|change| news(&mut told, change)).collect()
             }
         };
         if news.is_empty() {
             return;
         }
         let at = self.facts.clock.now();
-        let events = news.into_iter().map(|(vm, state)| NewEvent { at, vm, state }).collect();
-        self.facts.queue.push(events).await;
+        let event = |(vm, state, origin): News| {
+            let origin = origin.map(Arc::unwrap_or_clone);
+            NewEvent { at, vm, state, origin }
+        };
+        self.facts.queue.push(news.into_iter().map(event).collect()).await;
         self.pushed.notify_one();
     }
 
@@ -242,6 +245,8 @@ impl Reporter {
                 let kept = kept.min(last.sequence);
                 self.facts.queue.acknowledge(kept).await;
                 self.acknowledged.keeps(kept);
+                let events = batch.iter().filter(|event| event.sequence <= kept).count() as u64;
+                self.facts.meter.note(Measured::Reported { events });
                 Delivered::Some
             }
             Err(error) => Delivered::Failed(error),
@@ -270,20 +275,23 @@ fn registered(state: &LinkState) -> Option<(u64, u64)> {
     }
 }
 
+/// What is to be told of a VM, and the command that caused it, as far as that is known.
+type News = (VmId, VmState, Option<Arc<Origin>>);
+
 /// All VMs, held against what was last told.
-fn compare(told: &BTreeMap<VmId, LastTold>, views: Vec<Arc<VmView>>) -> Vec<(VmId, VmState)> {
+fn compare(told: &BTreeMap<VmId, LastTold>, views: Vec<Arc<VmView>>) -> Vec<News> {
     let gone = told.iter().filter(|(id, _)| views.iter().all(|view| view.record.id != **id));
-    let gone = gone.map(|(id, last)| (*id, VmState::deleted(last.name.clone())));
-    let there = views.iter().map(|view| (view.record.id, VmState::of(view)));
-    let news =
-        there.filter(|(id, now)| told.get(id).is_none_or(|last| last.state.as_ref() != Some(now)));
+    let gone = gone.map(|(id, last)| (*id, VmState::deleted(last.name.clone()), None));
+    let there = views.iter().map(|view| (view.record.id, VmState::of(view), None));
+    let news = there
+        .filter(|(id, now, _)| told.get(id).is_none_or(|last| last.state.as_ref() != Some(now)));
     // A name may have passed from one VM to another: who is gone is told first.
     gone.chain(news).collect()
 }
 
 /// One change, held against what was last told; `None` if it is told already.
-fn news(told: &mut BTreeMap<VmId, LastTold>, what: What) -> Option<(VmId, VmState)> {
-    let (id, state) = match what {
+fn news(told: &mut BTreeMap<VmId, LastTold>, change: VmChange) -> Option<News> {
+    let (id, state) = match change.what {
         What::Changed(view) => (view.record.id, VmState::of(&view)),
         What::Deleted(id, name) => (id, VmState::deleted(name)),
     };
@@ -298,7 +306,7 @@ fn news(told: &mut BTreeMap<VmId, LastTold>, what: What) -> Option<(VmId, VmStat
         // Who was never told of needs no farewell.
         ToldStatus::Deleted => drop(told.remove(&id)?),
     }
-    Some((id, state))
+    Some((id, state, change.origin))
 }
 
 fn not_kept(first: &VmEvent) -> ControlError {

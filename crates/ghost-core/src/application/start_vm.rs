@@ -7,7 +7,8 @@ use super::registry::{Operation, Registry};
 use super::undo;
 use super::wait::{Awaited, Fresh, LeaseWait};
 use crate::domain::{
-    AppError, Change, Desired, ErrorKind, PowerState, Sighting, VmName, VmRecord, VmRef, VmStage,
+    AppError, Change, Desired, ErrorKind, Origin, PowerState, Sighting, VmName, VmRecord, VmRef,
+    VmStage,
 };
 use crate::ports::Ports;
 
@@ -33,13 +34,14 @@ impl StartVm {
         Self { ports, registry, limits }
     }
 
-    /// Powers the VM on and waits until its guest has taken its address again.
+    /// Powers the VM on because of the command `origin`, and waits until its guest has taken its address
+    /// again.
     ///
     /// # Errors
     /// `NOT_FOUND`, `CONFLICT` (busy, or being deleted), or what libvirt says. A guest that takes
     /// no address in time is a note, not an error: the VM runs.
-    pub async fn run(&self, vm: &VmRef) -> Result<Started, AppError> {
-        let (operation, record) = self.registry.begin(vm)?;
+    pub async fn run(&self, vm: &VmRef, origin: &Origin) -> Result<Started, AppError> {
+        let (operation, record) = self.registry.begin(vm, Some(origin))?;
         let failure = ensure_ready(&record)?;
         let seen = self.registry.power(record.id);
         // What is only remembered, or only wanted, is not believed.
@@ -47,7 +49,7 @@ impl StartVm {
         if known && seen == Some(PowerState::Running) && is_settled(&record.stage) {
             return Ok(Started { note: failure });
         }
-        self.power_on(&record, seen, operation)
+        self.power_on(&record, origin, seen, operation)
             .await
             .map_err(|error| error.with("vm_id", record.id).with("vm_name", &record.name))
     }
@@ -55,6 +57,7 @@ impl StartVm {
     async fn power_on(
         &self,
         record: &VmRecord,
+        origin: &Origin,
         seen: Option<PowerState>,
         operation: Operation,
     ) -> Result<Started, AppError> {
@@ -62,6 +65,7 @@ impl StartVm {
         let fresh = Fresh::after(network.lease(record.id).await?);
         let to = |change| VmRecord {
             stage: VmStage::Ready { desired: Desired::Running, change, failure: None },
+            origin: Some(origin.clone()),
             note: None,
             ..record.clone()
         };

@@ -8,7 +8,8 @@ use super::start_vm::ensure_ready;
 use super::undo;
 use super::wait::within;
 use crate::domain::{
-    AppError, Change, Desired, OffCause, PowerState, Sighting, VmId, VmRecord, VmRef, VmStage,
+    AppError, Change, Desired, OffCause, Origin, PowerState, Sighting, VmId, VmRecord, VmRef,
+    VmStage,
 };
 use crate::ports::Ports;
 
@@ -43,16 +44,22 @@ impl StopVm {
         Self { ports, registry, limits }
     }
 
-    /// Powers the VM off.
+    /// Powers the VM off because of the command `origin`.
     ///
     /// # Errors
     /// `NOT_FOUND`, `CONFLICT` (busy, or being deleted), or what libvirt says; the VM shall be what it
     /// was to be before, then.
-    pub async fn run(&self, vm: &VmRef, mode: StopMode) -> Result<Stopped, AppError> {
-        let (_operation, record) = self.registry.begin(vm)?;
+    pub async fn run(
+        &self,
+        vm: &VmRef,
+        mode: StopMode,
+        origin: &Origin,
+    ) -> Result<Stopped, AppError> {
+        let (_operation, record) = self.registry.begin(vm, Some(origin))?;
         let failure = ensure_ready(&record)?;
         let to = |change| VmRecord {
             stage: VmStage::Ready { desired: Desired::Stopped, change, failure: failure.clone() },
+            origin: Some(origin.clone()),
             note: None,
             ..(*record).clone()
         };

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::registry::feed::{VmChange, What};
 use super::registry::{Registry, Since};
 use crate::domain::validation::Violations;
-use crate::domain::{AppError, VmId, VmName, VmView};
+use crate::domain::{AppError, Origin, VmId, VmName, VmView};
 
 /// What a watcher is told.
 #[derive(Debug, Clone)]
@@ -20,10 +20,10 @@ pub enum WatchEvent {
     State(Arc<VmView>),
     /// All VMs were told.
     Synced,
-    /// A VM is new, or its status, address or reason changed.
-    Changed(Arc<VmView>),
+    /// A VM is new, or its status, address or reason changed; by that command, if one caused it.
+    Changed(Arc<VmView>, Option<Arc<Origin>>),
     /// It is gone.
-    Deleted(VmId, VmName),
+    Deleted(VmId, VmName, Option<Arc<Origin>>),
 }
 
 /// The use case.
@@ -125,7 +125,7 @@ impl Watching {
     fn token_of(&self, event: &WatchEvent, number: u64) -> String {
         match event {
             WatchEvent::State(_) => String::new(),
-            WatchEvent::Synced | WatchEvent::Changed(_) | WatchEvent::Deleted(..) => {
+            WatchEvent::Synced | WatchEvent::Changed(..) | WatchEvent::Deleted(..) => {
                 format!("{}:{}:{number}", self.agent, self.registry.epoch())
             }
         }
@@ -134,8 +134,8 @@ impl Watching {
 
 fn event(change: VmChange) -> (u64, WatchEvent) {
     let event = match change.what {
-        What::Changed(view) => WatchEvent::Changed(view),
-        What::Deleted(id, name) => WatchEvent::Deleted(id, name),
+        What::Changed(view) => WatchEvent::Changed(view, change.origin),
+        What::Deleted(id, name) => WatchEvent::Deleted(id, name, change.origin),
     };
     (change.number, event)
 }

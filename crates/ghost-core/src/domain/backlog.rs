@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::control::{ToldStatus, VmEvent, VmState};
 use super::identity::{VmId, VmName};
+use super::origin::Origin;
 
 /// A change that has no number yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct NewEvent {
     pub vm: VmId,
     /// How it is since.
     pub state: VmState,
+    /// The command that caused it, if one did.
+    pub origin: Option<Origin>,
 }
 
 /// What was last told of a VM that is not gone.
@@ -145,8 +148,8 @@ impl Backlog {
     pub fn push(&mut self, changes: Vec<NewEvent>) -> Pushed {
         let mut appended = Vec::with_capacity(changes.len());
         let (mut superseded, mut lost) = (0, 0);
-        for NewEvent { at, vm, state } in changes {
-            let event = VmEvent { sequence: self.content.last + 1, at, vm, state };
+        for NewEvent { at, vm, state, origin } in changes {
+            let event = VmEvent { sequence: self.content.last + 1, at, vm, state, origin };
             self.bytes += weight(&event);
             appended.push(event.clone());
             self.content.append(event);
@@ -248,7 +251,8 @@ impl Backlog {
 /// About the size of an event as text.
 fn weight(event: &VmEvent) -> usize {
     let VmState { name, reason, .. } = &event.state;
-    200 + name.as_str().len() + reason.as_ref().map_or(0, String::len)
+    let origin = event.origin.as_ref().map_or(0, |origin| 100 + origin.request_id.as_str().len());
+    200 + name.as_str().len() + reason.as_ref().map_or(0, String::len) + origin
 }
 
 #[cfg(test)]

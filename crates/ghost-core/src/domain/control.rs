@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::identity::{VmId, VmName};
 use super::image::{Arch, TemplateName};
+use super::origin::Origin;
 use super::resources::NodeResources;
 use super::sighting::{VmStatus, VmView};
 use super::validation::Invalid;
@@ -212,6 +213,9 @@ pub struct VmEvent {
     pub vm: VmId,
     /// How it is since.
     pub state: VmState,
+    /// The command that caused it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 /// Why the control plane did not do what it was asked for, as far as that decides what to do next.

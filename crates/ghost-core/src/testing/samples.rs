@@ -1,6 +1,6 @@
 //! Valid values to begin a test with.
 
-use crate::domain::{Arch, Catalog, Firmware, Proof, Template, VmRequest, VmSpec};
+use crate::domain::{Arch, Catalog, Firmware, Origin, Proof, Template, VmRequest, VmSpec};
 
 /// A catalogue with the one template `debian-12`.
 ///
@@ -32,6 +32,16 @@ pub fn request(name: &str) -> VmRequest {
         template: "debian-12".to_owned(),
         ..VmRequest::default()
     }
+}
+
+/// A command without a trace.
+///
+/// # Panics
+/// If the id is not valid.
+#[must_use]
+#[expect(clippy::unwrap_used, reason = "for tests, which give a valid id")]
+pub fn origin(request_id: &str) -> Origin {
+    Origin { request_id: request_id.parse().unwrap(), traceparent: None }
 }
 
 /// The smallest VM of that name, parsed.

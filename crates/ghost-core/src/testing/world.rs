@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::clock::FakeClock;
 use super::faults::Faults;
+use super::meter::MemoryMeter;
 use crate::domain::{Bytes, Definition, Fetching, Gib, OffCause, PowerState, VmId, VmRecord};
 use crate::ports::{Clock, HostFacts, HypervisorEvent, Lease, PoolSpace, Ports};
 
@@ -58,6 +59,8 @@ pub struct World {
     pub faults: Faults,
     /// Its time.
     pub clock: Arc<FakeClock>,
+    /// What the use cases told of their work.
+    pub meter: Arc<MemoryMeter>,
     state: Mutex<State>,
     events: broadcast::Sender<HypervisorEvent>,
     fetching: watch::Sender<Vec<Fetching>>,
@@ -90,6 +93,7 @@ impl World {
         Arc::new(Self {
             faults: Faults::default(),
             clock: Arc::default(),
+            meter: Arc::default(),
             state: Mutex::new(state),
             events: broadcast::channel(1024).0,
             fetching: watch::Sender::default(),
@@ -109,6 +113,7 @@ impl World {
             ledger: self.clone(),
             host: self.clone(),
             clock: self.clock.clone(),
+            meter: self.meter.clone(),
         }
     }
 

@@ -166,13 +166,13 @@ async fn operate(rig: &Rig, agent: usize, mut random: fastrand::Rng) -> Tally {
     if kind < 5 {
         let name = format!("vm-{agent}-{}", random.u32(0..40));
         let (vcpu, ram, disk) = (random.i32(1..4), random.i32(1..6), random.i32(10..40));
-        tally.note(&rig.create.run(spec(&name, vcpu, ram, disk)).await);
+        tally.note(&rig.create.run(spec(&name, vcpu, ram, disk), &samples::origin("r")).await);
     } else if let Some(vm) = random.choice(&rig.registry.views()) {
         let vm = VmRef::Id(vm.record.id);
         if kind < 7 {
-            drop(rig.delete.run(&vm).await);
+            drop(rig.delete.run(&vm, &samples::origin("r")).await);
         } else {
-            drop(rig.stop.run(&vm, StopMode::Force).await);
+            drop(rig.stop.run(&vm, StopMode::Force, &samples::origin("r")).await);
         }
     }
     tally
@@ -192,7 +192,9 @@ async fn assert_all_was_given_back(rig: &Rig, auditor: &Auditor, seed: u64) {
     rig.world.clock.sleep(SETTLED).await;
     let room = auditor.lent.smallest_beside(auditor.held());
     let names: Vec<String> = (0..room + 3).map(|n| format!("fill-{n}")).collect();
-    let made = join_all(names.iter().map(|name| rig.create.run(spec(name, 1, 1, 10)))).await;
+    let origin = samples::origin("r");
+    let made =
+        join_all(names.iter().map(|name| rig.create.run(spec(name, 1, 1, 10), &origin))).await;
     let mut tally = Tally::default();
     made.iter().for_each(|made| tally.note(made));
     assert_eq!(
@@ -202,7 +204,7 @@ async fn assert_all_was_given_back(rig: &Rig, auditor: &Auditor, seed: u64) {
         auditor.lent.room
     );
     for vm in made.into_iter().flatten() {
-        rig.delete.run(&VmRef::Id(vm.id)).await.unwrap();
+        rig.delete.run(&VmRef::Id(vm.id), &samples::origin("r")).await.unwrap();
     }
 }
 

@@ -80,6 +80,7 @@ impl Talk {
             queue: queue.clone(),
             knowledge: knowledge.clone(),
             clock: rig.world.clock.clone(),
+            meter: rig.world.meter.clone(),
         };
         let interval = Duration::from_secs(30);
         let control = Control::new(plane.clone(), facts, interval, Dice::seeded(5));

@@ -7,7 +7,7 @@ use ghost_core::application::{Limits, Link, StopMode};
 use ghost_core::domain::backlog::Bounds;
 use ghost_core::ports::{Clock as _, EventQueue as _};
 use ghost_core::testing::control_plane::Call;
-use ghost_core::testing::{Conduct, FakeControlPlane, MemoryQueue};
+use ghost_core::testing::{Conduct, FakeControlPlane, MemoryQueue, samples};
 
 use crate::control_plane::Talk;
 use crate::rig::{Rig, by_name};
@@ -18,8 +18,8 @@ const CREATED: [&str; 3] = ["anna creating", "anna creating", "anna running"];
 async fn changes_arrive_within_a_second_and_in_order() {
     let talk = Talk::new().await;
     talk.rig.vm("anna").await.unwrap();
-    talk.rig.stop.run(&by_name("anna"), StopMode::Force).await.unwrap();
-    talk.rig.delete.run(&by_name("anna")).await.unwrap();
+    talk.rig.stop.run(&by_name("anna"), StopMode::Force, &samples::origin("r")).await.unwrap();
+    talk.rig.delete.run(&by_name("anna"), &samples::origin("r")).await.unwrap();
     talk.pass(1).await;
     let after = ["anna stopped", "anna deleting", "anna deleted"];
     assert_eq!(talk.plane.events(), [&CREATED[..], &after[..]].concat());
@@ -50,10 +50,10 @@ async fn all_changes_of_a_minute_without_the_control_plane_arrive_in_order() {
     talk.plane.conducts(Conduct::Away(Duration::from_secs(3)));
     talk.rig.vm("anna").await.unwrap();
     talk.pass(20).await;
-    talk.rig.stop.run(&by_name("anna"), StopMode::Force).await.unwrap();
+    talk.rig.stop.run(&by_name("anna"), StopMode::Force, &samples::origin("r")).await.unwrap();
     talk.pass(20).await;
     talk.rig.vm("bert").await.unwrap();
-    talk.rig.delete.run(&by_name("anna")).await.unwrap();
+    talk.rig.delete.run(&by_name("anna"), &samples::origin("r")).await.unwrap();
     talk.pass(20).await;
     assert_eq!(talk.plane.events(), Vec::<String>::new());
     assert!(matches!(talk.link(), Link::Away(Some(_))));
@@ -82,8 +82,8 @@ async fn after_a_day_the_last_state_of_each_vm_arrives_and_the_queue_stayed_smal
     talk.rig.vm("anna").await.unwrap();
     talk.rig.vm("bert").await.unwrap();
     for _ in 0..96 {
-        talk.rig.stop.run(&by_name("anna"), StopMode::Force).await.unwrap();
-        talk.rig.start.run(&by_name("anna")).await.unwrap();
+        talk.rig.stop.run(&by_name("anna"), StopMode::Force, &samples::origin("r")).await.unwrap();
+        talk.rig.start.run(&by_name("anna"), &samples::origin("r")).await.unwrap();
         talk.pass(900).await;
         assert!(talk.queue.oldest(1000).await.len() <= 64);
     }
@@ -164,7 +164,7 @@ async fn changes_while_the_agent_was_down_are_told_deletions_included() {
     let (world, plane) = (talk.rig.world.clone(), talk.plane.clone());
     let queue = MemoryQueue::resume(talk.queue.content(), Bounds::default());
     // Without this agent: one is deleted by the ledger's keeper, one crashes.
-    talk.rig.delete.run(&by_name("anna")).await.unwrap();
+    talk.rig.delete.run(&by_name("anna"), &samples::origin("r")).await.unwrap();
     let bert = talk.rig.registry.views()[0].record.id;
     drop(talk);
     world.crash(bert);
@@ -207,7 +207,7 @@ async fn large_backlogs_go_in_batches_of_256() {
     talk.plane.conducts(Conduct::Away(Duration::ZERO));
     for _ in 0..120 {
         talk.rig.vm("anna").await.unwrap();
-        talk.rig.delete.run(&by_name("anna")).await.unwrap();
+        talk.rig.delete.run(&by_name("anna"), &samples::origin("r")).await.unwrap();
     }
     drop(talk.letters());
     talk.plane.conducts(Conduct::Answers(Duration::ZERO));

@@ -2,7 +2,7 @@
 
 use crate::rig::{Rig, by_name};
 use ghost_core::application::{Limits, StopMode};
-use ghost_core::testing::{FaultMoment, World};
+use ghost_core::testing::{FaultMoment, World, samples};
 
 /// More steps than any use case has.
 const STEPS: usize = 60;
@@ -46,7 +46,7 @@ async fn a_create_whose_undo_fails_too_is_removed_by_a_later_delete_or_reconcile
         if rig.status_of("web").is_some() {
             assert_eq!(rig.status_of("web"), Some("deleting"));
             if step % 2 == 0 {
-                rig.delete.run(&by_name("web")).await.unwrap();
+                rig.delete.run(&by_name("web"), &samples::origin("r")).await.unwrap();
             } else {
                 rig.reconcile.run().await.unwrap();
             }
@@ -86,13 +86,13 @@ async fn a_delete_that_fails_at_any_step_converges_when_repeated() {
             let rig = Rig::new();
             rig.vm("web").await.unwrap();
             rig.world.faults.fail_at(step, moment);
-            let result = rig.delete.run(&by_name("web")).await;
+            let result = rig.delete.run(&by_name("web"), &samples::origin("r")).await;
             if !rig.world.faults.struck() {
                 break;
             }
             struck += 1;
             assert!(result.is_err(), "step {step} failed {moment:?} and nobody noticed");
-            rig.delete.run(&by_name("web")).await.unwrap();
+            rig.delete.run(&by_name("web"), &samples::origin("r")).await.unwrap();
             rig.assert_nothing_left();
         }
         assert_eq!(struck, 6, "save, domain, seed, disk, address, record");
@@ -108,16 +108,16 @@ async fn a_start_that_fails_at_any_step_can_be_repeated_and_is_not_half_recorded
             let rig = Rig::new();
             let _watch = rig.watch();
             rig.vm("web").await.unwrap();
-            rig.stop.run(&by_name("web"), StopMode::Force).await.unwrap();
+            rig.stop.run(&by_name("web"), StopMode::Force, &samples::origin("r")).await.unwrap();
             rig.world.faults.fail_at(step, moment);
-            let result = rig.start.run(&by_name("web")).await;
+            let result = rig.start.run(&by_name("web"), &samples::origin("r")).await;
             if !rig.world.faults.struck() {
                 assert!(step >= 4);
                 break;
             }
             assert!(result.is_err() || result.unwrap().note.is_some(), "step {step} {moment:?}");
             rig.world.faults.heal();
-            rig.start.run(&by_name("web")).await.unwrap();
+            rig.start.run(&by_name("web"), &samples::origin("r")).await.unwrap();
             assert_eq!(rig.status_of("web"), Some("running"));
         }
     }
@@ -134,13 +134,13 @@ async fn a_stop_that_fails_at_any_step_can_be_repeated() {
                 let _watch = rig.watch();
                 rig.vm("web").await.unwrap();
                 rig.world.faults.fail_at(step, moment);
-                let result = rig.stop.run(&by_name("web"), mode).await;
+                let result = rig.stop.run(&by_name("web"), mode, &samples::origin("r")).await;
                 if !rig.world.faults.struck() {
                     assert!(step >= 2);
                     break;
                 }
                 assert!(result.is_err(), "step {step} {moment:?}");
-                rig.stop.run(&by_name("web"), mode).await.unwrap();
+                rig.stop.run(&by_name("web"), mode, &samples::origin("r")).await.unwrap();
                 assert_eq!(rig.status_of("web"), Some("stopped"));
             }
         }

@@ -60,18 +60,18 @@ async fn update(library: &ImageLibrary) -> Vec<Update> {
 async fn a_vm_keeps_its_base_for_life_and_an_image_that_nobody_needs_goes() {
     let rig = Rig::new();
     let library = library(&rig, Retention::default());
-    rig.create.run(spec("anna")).await.unwrap();
+    rig.create.run(spec("anna"), &samples::origin("r")).await.unwrap();
     let first = cached(&rig).await.remove(0);
     let second = rig.world.publish_version(&name(), 2);
 
     let expected = Update::New { from: first.clone(), to: second.clone() };
     assert_eq!(update(&library).await, [expected]);
     assert_eq!(cached(&rig).await, [first.clone(), second.clone()]);
-    rig.create.run(spec("bert")).await.unwrap();
+    rig.create.run(spec("bert"), &samples::origin("r")).await.unwrap();
     let base = |vm| rig.status.run(&by_name(vm)).unwrap().record.image.clone();
     assert_eq!((base("anna"), base("bert")), (Some(first), Some(second.clone())));
 
-    rig.delete.run(&by_name("anna")).await.unwrap();
+    rig.delete.run(&by_name("anna"), &samples::origin("r")).await.unwrap();
     assert_eq!(update(&library).await, [Update::Current(second.clone())]);
     assert_eq!(cached(&rig).await, [second]);
 }
@@ -80,7 +80,7 @@ async fn a_vm_keeps_its_base_for_life_and_an_image_that_nobody_needs_goes() {
 async fn an_image_under_a_vm_is_not_removed_and_the_refusal_names_the_vm() {
     let rig = Rig::new();
     let library = library(&rig, Retention::default());
-    rig.create.run(spec("anna")).await.unwrap();
+    rig.create.run(spec("anna"), &samples::origin("r")).await.unwrap();
     let image = ImageRef::Template(name());
     let refused = library.remove(&image).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::WrongState);
@@ -92,7 +92,7 @@ async fn an_image_under_a_vm_is_not_removed_and_the_refusal_names_the_vm() {
     library.update(&["debian-12".to_owned()], &|_| {}).await.unwrap();
     let removal = library.remove(&image).await.unwrap();
     assert_eq!((removal.removed.len(), removal.kept.len()), (1, 1));
-    rig.delete.run(&by_name("anna")).await.unwrap();
+    rig.delete.run(&by_name("anna"), &samples::origin("r")).await.unwrap();
     assert_eq!(library.remove(&image).await.unwrap().kept, []);
     assert_eq!(cached(&rig).await, []);
     assert_eq!(library.remove(&image).await.unwrap_err().kind(), ErrorKind::NotFound);
@@ -102,7 +102,7 @@ async fn an_image_under_a_vm_is_not_removed_and_the_refusal_names_the_vm() {
 async fn a_vm_whose_image_is_not_recorded_keeps_all_images() {
     let rig = Rig::new();
     let library = library(&rig, Retention::default());
-    rig.create.run(spec("anna")).await.unwrap();
+    rig.create.run(spec("anna"), &samples::origin("r")).await.unwrap();
     let view = rig.status.run(&by_name("anna")).unwrap();
     rig.registry
         .publish(Arc::new(ghost_core::domain::VmRecord { image: None, ..(*view.record).clone() }));
@@ -116,7 +116,7 @@ async fn a_vm_whose_image_is_not_recorded_keeps_all_images() {
 #[tokio::test(start_paused = true)]
 async fn a_vm_that_the_ledger_has_lost_keeps_its_image_before_libvirt_was_asked() {
     let rig = Rig::new();
-    rig.create.run(spec("anna")).await.unwrap();
+    rig.create.run(spec("anna"), &samples::origin("r")).await.unwrap();
     let first = cached(&rig).await.remove(0);
     let anna = rig.status.run(&by_name("anna")).unwrap().record.id;
     rig.world.ports().ledger.ensure_removed(anna).await.unwrap();
@@ -137,7 +137,7 @@ async fn a_vm_that_the_ledger_has_lost_keeps_its_image_before_libvirt_was_asked(
     rig.reconcile.look().await.unwrap();
     library.collect().await.unwrap();
     assert!(cached(&rig).await.contains(&first));
-    rig.delete.run(&by_name("anna")).await.unwrap();
+    rig.delete.run(&by_name("anna"), &samples::origin("r")).await.unwrap();
     library.collect().await.unwrap();
     assert!(!cached(&rig).await.contains(&first));
 }
@@ -159,7 +159,7 @@ async fn a_rotten_image_is_found_put_aside_and_brought_back() {
 async fn an_image_that_cannot_be_compared_keeps_no_other_from_being_verified() {
     let rig = Rig::new();
     let library = library(&rig, Retention::default());
-    rig.create.run(spec("anna")).await.unwrap();
+    rig.create.run(spec("anna"), &samples::origin("r")).await.unwrap();
     let second = rig.world.publish_version(&name(), 2);
     update(&library).await;
     // The list, and then the first image.
@@ -205,7 +205,7 @@ async fn templates_are_listed_whether_they_are_cached_or_not() {
     rig.world.show_fetching(vec![fetching]);
     assert_eq!(listed(library.list().await.unwrap()), ["absent 0 downloading"]);
     rig.world.show_fetching(Vec::new());
-    rig.create.run(spec("anna")).await.unwrap();
+    rig.create.run(spec("anna"), &samples::origin("r")).await.unwrap();
     rig.world.publish_version(&name(), 2);
     update(&library).await;
     assert_eq!(listed(library.list().await.unwrap()), ["current 0 ", "former 1 "]);
@@ -309,7 +309,7 @@ async fn a_publisher_who_fails_for_good_is_asked_less_and_less_often() {
 async fn an_image_that_cannot_be_read_keeps_no_other_from_being_looked_after() {
     let rig = Rig::new();
     let library = library(&rig, Retention::default());
-    rig.create.run(spec("anna")).await.unwrap();
+    rig.create.run(spec("anna"), &samples::origin("r")).await.unwrap();
     rig.world.publish_version(&name(), 2);
     update(&library).await;
     assert_eq!(cached(&rig).await.len(), 2);
@@ -401,8 +401,14 @@ async fn whatever_happens_at_once_no_image_goes_from_under_a_vm() {
             async move {
                 rig.world.clock.sleep(wait).await;
                 match kind {
-                    0 | 1 => drop(rig.create.run(spec(&format!("vm-{n}"))).await),
-                    2 => drop(rig.delete.run(&by_name(&format!("vm-{}", n / 2))).await),
+                    0 | 1 => {
+                        drop(rig.create.run(spec(&format!("vm-{n}")), &samples::origin("r")).await)
+                    }
+                    2 => drop(
+                        rig.delete
+                            .run(&by_name(&format!("vm-{}", n / 2)), &samples::origin("r"))
+                            .await,
+                    ),
                     3 => {
                         rig.world.publish_version(&name(), u8::try_from(n).unwrap());
                         drop(library.update(&[], &|_| {}).await);

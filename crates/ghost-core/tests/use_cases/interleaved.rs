@@ -8,7 +8,7 @@ use crate::rig::{Rig, by_name};
 use futures_util::future::join_all;
 use ghost_core::application::{Limits, StopMode};
 use ghost_core::ports::Clock as _;
-use ghost_core::testing::{FaultMoment, World};
+use ghost_core::testing::{FaultMoment, World, samples};
 
 const ROUNDS: u64 = 100;
 const NAMES: [&str; 3] = ["anna", "bert", "carl"];
@@ -49,10 +49,10 @@ async fn operate(rig: &Rig, mut random: fastrand::Rng) {
     let vm = by_name(name);
     match random.u8(0..8) {
         0..3 => drop(rig.vm(name).await),
-        3..5 => drop(rig.delete.run(&vm).await),
-        5 => drop(rig.start.run(&vm).await),
-        6 => drop(rig.stop.run(&vm, StopMode::Graceful).await),
-        _ => drop(rig.stop.run(&vm, StopMode::Force).await),
+        3..5 => drop(rig.delete.run(&vm, &samples::origin("r")).await),
+        5 => drop(rig.start.run(&vm, &samples::origin("r")).await),
+        6 => drop(rig.stop.run(&vm, StopMode::Graceful, &samples::origin("r")).await),
+        _ => drop(rig.stop.run(&vm, StopMode::Force, &samples::origin("r")).await),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::rig::{Rig, by_name};
 use ghost_core::application::{Limits, StopMode};
 use ghost_core::domain::{AppError, ErrorKind, PowerState, Sighting, VmId};
 use ghost_core::ports::{Clock as _, Hypervisor as _};
-use ghost_core::testing::{FaultMoment, Guest, World};
+use ghost_core::testing::{FaultMoment, Guest, World, samples};
 
 /// A new process on the host, which has taken in what there is and acted on it.
 async fn successor(rig: &Rig) -> Rig {
@@ -37,7 +37,7 @@ async fn after_a_reboot_of_the_host_each_vm_is_what_it_was() {
     let (rig, web) = one_vm().await;
     let _watch = rig.watch();
     let off = rig.vm("off").await.unwrap().id;
-    rig.stop.run(&by_name("off"), StopMode::Graceful).await.unwrap();
+    rig.stop.run(&by_name("off"), StopMode::Graceful, &samples::origin("r")).await.unwrap();
     rig.world.reboot();
     let next = successor(&rig).await;
     assert_eq!(
@@ -92,7 +92,7 @@ async fn a_guest_that_powered_itself_off_stays_off() {
     rig.world.reboot();
     let next = successor(&rig).await;
     assert_eq!((power(&rig, web).await.as_str(), reason(&next).as_str()), ("off", told));
-    next.start.run(&by_name("web")).await.unwrap();
+    next.start.run(&by_name("web"), &samples::origin("r")).await.unwrap();
     assert_eq!(reason(&next), "");
 }
 
@@ -105,7 +105,7 @@ async fn a_guest_whose_qemu_died_is_an_error_that_a_start_cures() {
     rig.world.clock.sleep(Duration::from_secs(130)).await;
     assert_eq!(rig.status_of("web"), Some("error"));
     assert!(reason(&rig).contains("QEMU died") && reason(&rig).contains("vm start web"));
-    rig.start.run(&by_name("web")).await.unwrap();
+    rig.start.run(&by_name("web"), &samples::origin("r")).await.unwrap();
     assert_eq!((rig.status_of("web"), reason(&rig).as_str()), (Some("running"), ""));
 }
 
@@ -114,7 +114,7 @@ async fn a_guest_whose_qemu_died_is_an_error_that_a_start_cures() {
 async fn a_vm_that_an_operator_powered_on_is_started_again_after_a_reboot() {
     let (rig, web) = one_vm().await;
     let _watch = rig.watch();
-    rig.stop.run(&by_name("web"), StopMode::Force).await.unwrap();
+    rig.stop.run(&by_name("web"), StopMode::Force, &samples::origin("r")).await.unwrap();
     rig.world.power_on(web);
     rig.world.clock.sleep(Duration::from_secs(61)).await;
     rig.world.reboot();
@@ -136,7 +136,7 @@ async fn a_lost_record_is_learned_from_libvirt() {
         (before.name, before.shape, before.address)
     );
     assert_eq!(after.stage, before.stage);
-    next.delete.run(&by_name("web")).await.unwrap();
+    next.delete.run(&by_name("web"), &samples::origin("r")).await.unwrap();
     next.assert_nothing_left();
 }
 
@@ -159,7 +159,7 @@ async fn a_vm_whose_disk_is_gone_says_so_and_can_be_deleted() {
     assert!(reason(&next).contains("the pool the VM's disk"), "{}", reason(&next));
     assert!(reason(&next).contains("agentctl vm delete web"));
     for name in ["web", "other"] {
-        next.delete.run(&by_name(name)).await.unwrap();
+        next.delete.run(&by_name(name), &samples::origin("r")).await.unwrap();
     }
     next.assert_nothing_left();
 }
@@ -180,13 +180,22 @@ async fn what_a_dead_process_left_under_way_is_resumed() {
             let (rig, web) = one_vm().await;
             let watch = rig.watch();
             if verb == Verb::Start {
-                rig.stop.run(&by_name("web"), StopMode::Force).await.unwrap();
+                rig.stop
+                    .run(&by_name("web"), StopMode::Force, &samples::origin("r"))
+                    .await
+                    .unwrap();
             }
             rig.world.faults.dead_from(step);
             let done: Result<(), AppError> = match verb {
-                Verb::Start => rig.start.run(&by_name("web")).await.map(drop),
-                Verb::Stop => rig.stop.run(&by_name("web"), StopMode::Graceful).await.map(drop),
-                Verb::Delete => rig.delete.run(&by_name("web")).await,
+                Verb::Start => {
+                    rig.start.run(&by_name("web"), &samples::origin("r")).await.map(drop)
+                }
+                Verb::Stop => rig
+                    .stop
+                    .run(&by_name("web"), StopMode::Graceful, &samples::origin("r"))
+                    .await
+                    .map(drop),
+                Verb::Delete => rig.delete.run(&by_name("web"), &samples::origin("r")).await,
             };
             watch.abort();
             rig.world.faults.heal();
@@ -203,7 +212,7 @@ async fn what_a_dead_process_left_under_way_is_resumed() {
                     assert!(["running", "stopped"].contains(&status), "{case}");
                     let asked = if verb == Verb::Start { "running" } else { "stopped" };
                     assert!(done.is_err() || status == asked, "{case}");
-                    next.delete.run(&by_name("web")).await.unwrap();
+                    next.delete.run(&by_name("web"), &samples::origin("r")).await.unwrap();
                     next.assert_nothing_left();
                 }
             }
@@ -220,12 +229,12 @@ async fn a_stop_or_start_that_failed_has_no_later_effect() {
     let (rig, web) = one_vm().await;
     let _watch = rig.watch();
     rig.world.faults.fail_at(1, FaultMoment::Before);
-    rig.stop.run(&by_name("web"), StopMode::Graceful).await.unwrap_err();
+    rig.stop.run(&by_name("web"), StopMode::Graceful, &samples::origin("r")).await.unwrap_err();
     rig.world.clock.sleep(Duration::from_secs(121)).await;
     assert_eq!(power(&rig, web).await, "running");
-    rig.stop.run(&by_name("web"), StopMode::Force).await.unwrap();
+    rig.stop.run(&by_name("web"), StopMode::Force, &samples::origin("r")).await.unwrap();
     rig.world.faults.fail_at(2, FaultMoment::Before);
-    rig.start.run(&by_name("web")).await.unwrap_err();
+    rig.start.run(&by_name("web"), &samples::origin("r")).await.unwrap_err();
     rig.world.clock.sleep(Duration::from_secs(121)).await;
     assert_eq!(power(&rig, web).await, "off");
 }
@@ -250,7 +259,8 @@ async fn a_stop_that_was_cut_off_is_resumed() {
     let watch = rig.watch();
     rig.world.faults.pause_at("ask_to_power_off");
     let vm = by_name("web");
-    let stop = rig.stop.run(&vm, StopMode::Graceful);
+    let origin = samples::origin("r");
+    let stop = rig.stop.run(&vm, StopMode::Graceful, &origin);
     tokio::select! {
         _ = stop => panic!("it was to be held"),
         () = rig.world.faults.until_paused() => watch.abort(),
@@ -290,7 +300,7 @@ async fn what_appears_after_its_undo_is_removed() {
 async fn a_vm_that_cannot_be_removed_says_why() {
     let (rig, _) = one_vm().await;
     rig.world.faults.dead_from(1);
-    let failed = rig.delete.run(&by_name("web")).await.unwrap_err();
+    let failed = rig.delete.run(&by_name("web"), &samples::origin("r")).await.unwrap_err();
     assert_eq!(rig.status_of("web"), Some("deleting"));
     assert_eq!(reason(&rig), failed.to_string());
     rig.world.faults.heal();
@@ -333,14 +343,18 @@ async fn jumps_of_the_clock_mean_nothing() {
         let view = rig.status.run(&by_name("web")).unwrap();
         assert_eq!(view.uptime(now).as_secs(), 20);
 
-        rig.stop.run(&by_name("web"), StopMode::Graceful).await.unwrap();
+        rig.stop.run(&by_name("web"), StopMode::Graceful, &samples::origin("r")).await.unwrap();
         let jumps = async {
             rig.world.clock.sleep(Duration::from_secs(10)).await;
             rig.world.clock.jump(jump);
         };
-        let (started, ()) = futures_util::future::join(rig.start.run(&by_name("web")), jumps).await;
+        let (started, ()) = futures_util::future::join(
+            rig.start.run(&by_name("web"), &samples::origin("r")),
+            jumps,
+        )
+        .await;
         assert_eq!(started.unwrap().note, None);
-        rig.delete.run(&by_name("web")).await.unwrap();
+        rig.delete.run(&by_name("web"), &samples::origin("r")).await.unwrap();
         rig.assert_nothing_left();
     }
 }
@@ -354,9 +368,9 @@ async fn a_repeated_request_needs_no_libvirt() {
         spec.request_id = Some("r-1".parse().unwrap());
         spec
     };
-    let first = rig.create.run(spec()).await.unwrap();
+    let first = rig.create.run(spec(), &samples::origin("r")).await.unwrap();
     rig.world.faults.dead_from(0);
-    assert_eq!(rig.create.run(spec()).await.unwrap().id, first.id);
+    assert_eq!(rig.create.run(spec(), &samples::origin("r")).await.unwrap().id, first.id);
     let other = rig.vm("other").await.unwrap_err();
     assert_eq!(other.kind(), ErrorKind::HypervisorFailed);
 }
@@ -368,7 +382,7 @@ async fn a_thousand_lives_leave_nothing() {
     let watch = rig.watch();
     for _ in 0..1000 {
         rig.vm("web").await.unwrap();
-        rig.delete.run(&by_name("web")).await.unwrap();
+        rig.delete.run(&by_name("web"), &samples::origin("r")).await.unwrap();
     }
     rig.assert_nothing_left();
     watch.abort();

@@ -79,7 +79,7 @@ impl Rig {
     }
 
     pub(crate) async fn vm(&self, name: &str) -> Result<CreatedVm, AppError> {
-        self.create.run(samples::spec(name)).await
+        self.create.run(samples::spec(name), &samples::origin("r")).await
     }
 
     pub(crate) fn status_of(&self, name: &str) -> Option<&'static str> {

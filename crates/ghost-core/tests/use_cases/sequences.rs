@@ -51,13 +51,13 @@ async fn a_guest_that_was_started_before_the_agent_is_of_this_boot() {
 #[tokio::test(start_paused = true)]
 async fn a_start_that_was_cut_off_is_of_this_boot() {
     let (rig, web) = one_vm().await;
-    rig.stop.run(&by_name("web"), StopMode::Force).await.unwrap();
+    rig.stop.run(&by_name("web"), StopMode::Force, &samples::origin("r")).await.unwrap();
     rig.world.reboot();
     let second = next(&rig).await;
     second.reconcile.run().await.unwrap();
     // After: lease, save, ensure_started.
     rig.world.faults.dead_from(3);
-    second.start.run(&by_name("web")).await.unwrap_err();
+    second.start.run(&by_name("web"), &samples::origin("r")).await.unwrap_err();
     rig.world.faults.heal();
     let third = next(&rig).await;
     let _watch = third.watch();
@@ -90,10 +90,14 @@ async fn a_create_that_was_undone_during_a_look_stays_undone() {
         };
         futures_util::future::join(rig.reconcile.look(), crashes).await.0.unwrap();
     };
-    let ((), made) = futures_util::future::join(looks, rig.create.run(spec())).await;
+    let ((), made) =
+        futures_util::future::join(looks, rig.create.run(spec(), &samples::origin("r"))).await;
     made.unwrap_err();
     rig.assert_nothing_left();
-    assert!(rig.create.run(spec()).await.is_err(), "a retry was given a VM that does not exist");
+    assert!(
+        rig.create.run(spec(), &samples::origin("r")).await.is_err(),
+        "a retry was given a VM that does not exist"
+    );
 }
 
 /// Fault: a start comes for a VM whose stop was cut off, before it was resumed. Promise: 8. Result: the VM runs, and is not
@@ -107,7 +111,7 @@ async fn a_start_overrules_a_stop_that_was_cut_off() {
     rig.world.save(&record).await.unwrap();
     let next = next(&rig).await;
     next.reconcile.look().await.unwrap();
-    next.start.run(&by_name("web")).await.unwrap();
+    next.start.run(&by_name("web"), &samples::origin("r")).await.unwrap();
     let _watch = next.watch();
     rig.world.clock.sleep(Duration::from_secs(130)).await;
     assert_eq!(power(&rig, web).await, "running");
@@ -124,7 +128,7 @@ async fn a_problem_that_was_cured_is_not_shown_any_more() {
     rig.world.faults.fail_at(1, FaultMoment::Before);
     next.reconcile.act_on_all().await;
     assert!(next.status.run(&by_name("web")).unwrap().reason.is_some());
-    next.start.run(&by_name("web")).await.unwrap();
+    next.start.run(&by_name("web"), &samples::origin("r")).await.unwrap();
     let _watch = next.watch();
     rig.world.clock.sleep(A_MINUTE).await;
     assert_eq!(next.status.run(&by_name("web")).unwrap().reason, None);
@@ -182,7 +186,7 @@ async fn a_start_does_not_believe_what_is_only_remembered() {
     let (rig, web) = one_vm().await;
     rig.registry.lost_contact();
     rig.world.crash(web);
-    rig.start.run(&by_name("web")).await.unwrap();
+    rig.start.run(&by_name("web"), &samples::origin("r")).await.unwrap();
     assert_eq!(power(&rig, web).await, "running");
 }
 
@@ -191,9 +195,9 @@ async fn a_start_does_not_believe_what_is_only_remembered() {
 #[tokio::test(start_paused = true)]
 async fn a_stop_of_what_seems_to_be_off_asks_libvirt() {
     let (rig, web) = one_vm().await;
-    rig.stop.run(&by_name("web"), StopMode::Force).await.unwrap();
+    rig.stop.run(&by_name("web"), StopMode::Force, &samples::origin("r")).await.unwrap();
     rig.world.power_on(web);
-    rig.stop.run(&by_name("web"), StopMode::Graceful).await.unwrap();
+    rig.stop.run(&by_name("web"), StopMode::Graceful, &samples::origin("r")).await.unwrap();
     assert_eq!(power(&rig, web).await, "off");
 }
 
@@ -205,9 +209,12 @@ async fn what_was_refused_is_not_done_by_the_next_process() {
         let (rig, web) = one_vm().await;
         rig.world.faults.fail_at(0, FaultMoment::After);
         if delete {
-            rig.delete.run(&by_name("web")).await.unwrap_err();
+            rig.delete.run(&by_name("web"), &samples::origin("r")).await.unwrap_err();
         } else {
-            rig.stop.run(&by_name("web"), StopMode::Graceful).await.unwrap_err();
+            rig.stop
+                .run(&by_name("web"), StopMode::Graceful, &samples::origin("r"))
+                .await
+                .unwrap_err();
         }
         let next = next(&rig).await;
         let _watch = next.watch();
@@ -224,7 +231,7 @@ async fn what_was_refused_is_not_done_by_the_next_process() {
 async fn what_is_gone_is_looked_for_once_more_and_then_forgotten() {
     let (rig, _) = one_vm().await;
     let _watch = rig.watch();
-    rig.delete.run(&by_name("web")).await.unwrap();
+    rig.delete.run(&by_name("web"), &samples::origin("r")).await.unwrap();
     let looks =
         || rig.world.faults.calls().iter().filter(|call| **call == "ensure_undefined").count();
     assert_eq!(looks(), 1);

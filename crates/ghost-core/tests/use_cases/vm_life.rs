@@ -22,9 +22,12 @@ async fn a_created_vm_runs_at_its_address() {
 async fn a_deleted_vm_leaves_nothing() {
     let rig = Rig::new();
     rig.vm("web").await.unwrap();
-    rig.delete.run(&by_name("web")).await.unwrap();
+    rig.delete.run(&by_name("web"), &samples::origin("r")).await.unwrap();
     rig.assert_nothing_left();
-    assert_eq!(rig.delete.run(&by_name("web")).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        rig.delete.run(&by_name("web"), &samples::origin("r")).await.unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -32,9 +35,10 @@ async fn stop_then_start_keeps_the_address() {
     let rig = Rig::new();
     let _watch = rig.watch();
     let created = rig.vm("web").await.unwrap();
-    let stopped = rig.stop.run(&by_name("web"), StopMode::Graceful).await.unwrap();
+    let stopped =
+        rig.stop.run(&by_name("web"), StopMode::Graceful, &samples::origin("r")).await.unwrap();
     assert_eq!((stopped.note, rig.status_of("web")), (None, Some("stopped")));
-    let started = rig.start.run(&by_name("web")).await.unwrap();
+    let started = rig.start.run(&by_name("web"), &samples::origin("r")).await.unwrap();
     assert_eq!((started.note, rig.status_of("web")), (None, Some("running")));
     assert_eq!(rig.status.run(&by_name("web")).unwrap().record.address, created.address);
 }
@@ -45,10 +49,10 @@ async fn stopping_a_stopped_vm_and_starting_a_running_one_change_nothing() {
     let _watch = rig.watch();
     rig.vm("web").await.unwrap();
     let before = rig.world.faults.calls().len();
-    rig.start.run(&by_name("web")).await.unwrap();
+    rig.start.run(&by_name("web"), &samples::origin("r")).await.unwrap();
     assert_eq!(rig.world.faults.calls().len(), before);
-    rig.stop.run(&by_name("web"), StopMode::Force).await.unwrap();
-    rig.stop.run(&by_name("web"), StopMode::Graceful).await.unwrap();
+    rig.stop.run(&by_name("web"), StopMode::Force, &samples::origin("r")).await.unwrap();
+    rig.stop.run(&by_name("web"), StopMode::Graceful, &samples::origin("r")).await.unwrap();
     assert!(!rig.world.faults.calls().contains(&"ask_to_power_off"));
 }
 
@@ -59,7 +63,8 @@ async fn a_guest_that_ignores_the_question_is_cut_off_after_the_limit() {
     rig.world.guests(Guest::IgnoresPowerOff(Duration::from_secs(1)));
     rig.vm("web").await.unwrap();
     let before = tokio::time::Instant::now();
-    let stopped = rig.stop.run(&by_name("web"), StopMode::Graceful).await.unwrap();
+    let stopped =
+        rig.stop.run(&by_name("web"), StopMode::Graceful, &samples::origin("r")).await.unwrap();
     assert!(stopped.note.unwrap().contains("within 30 s"));
     assert_eq!(before.elapsed().as_secs(), 30);
     assert_eq!(rig.status_of("web"), Some("stopped"));
@@ -73,7 +78,8 @@ async fn a_held_guest_is_cut_off_at_once_because_it_cannot_hear() {
     rig.world.pause(id, "I/O error");
     rig.registry.until_power(id, |power| *power == PowerState::Paused("I/O error")).await;
     assert_eq!(rig.status_of("web"), Some("paused"));
-    let stopped = rig.stop.run(&by_name("web"), StopMode::Graceful).await.unwrap();
+    let stopped =
+        rig.stop.run(&by_name("web"), StopMode::Graceful, &samples::origin("r")).await.unwrap();
     assert!(stopped.note.unwrap().contains("I/O error"));
 }
 
@@ -102,9 +108,9 @@ async fn a_start_without_an_address_succeeds_and_says_so() {
     let rig = Rig::new();
     let _watch = rig.watch();
     rig.vm("web").await.unwrap();
-    rig.stop.run(&by_name("web"), StopMode::Graceful).await.unwrap();
+    rig.stop.run(&by_name("web"), StopMode::Graceful, &samples::origin("r")).await.unwrap();
     rig.world.guests(Guest::TakesNoAddress);
-    let started = rig.start.run(&by_name("web")).await.unwrap();
+    let started = rig.start.run(&by_name("web"), &samples::origin("r")).await.unwrap();
     assert!(started.note.unwrap().contains("took no address"));
     assert_eq!(rig.status_of("web"), Some("running"));
 }
@@ -146,14 +152,15 @@ async fn a_vm_can_be_stopped_while_its_start_awaits_the_address() {
     let rig = Rig::new();
     let _watch = rig.watch();
     rig.vm("web").await.unwrap();
-    rig.stop.run(&by_name("web"), StopMode::Force).await.unwrap();
+    rig.stop.run(&by_name("web"), StopMode::Force, &samples::origin("r")).await.unwrap();
     rig.world.guests(Guest::TakesNoAddress);
     let web = by_name("web");
     let stops = async {
         rig.world.faults.until_called("lease").await;
-        rig.stop.run(&web, StopMode::Force).await.unwrap();
+        rig.stop.run(&web, StopMode::Force, &samples::origin("r")).await.unwrap();
     };
-    let (started, ()) = futures_util::future::join(rig.start.run(&web), stops).await;
+    let (started, ()) =
+        futures_util::future::join(rig.start.run(&web, &samples::origin("r")), stops).await;
     assert_eq!(started.unwrap().note.unwrap(), "the VM was started, and is off again");
 }
 
@@ -163,7 +170,8 @@ async fn a_kept_vm_is_seen_to_power_off_although_its_status_stays() {
     let _watch = rig.watch();
     rig.world.guests(Guest::TakesNoAddress);
     rig.vm("web").await.unwrap();
-    let stopped = rig.stop.run(&by_name("web"), StopMode::Graceful).await.unwrap();
+    let stopped =
+        rig.stop.run(&by_name("web"), StopMode::Graceful, &samples::origin("r")).await.unwrap();
     assert_eq!(stopped.note, None);
 }
 
@@ -201,19 +209,25 @@ async fn the_same_request_gives_the_same_vm_now_and_later() {
         request.request_id = "r-1".to_owned();
         ghost_core::domain::VmSpec::parse(request, &samples::catalog()).unwrap()
     };
-    let (first, joined) =
-        futures_util::future::join(rig.create.run(spec()), rig.create.run(spec())).await;
+    let (first, joined) = futures_util::future::join(
+        rig.create.run(spec(), &samples::origin("r")),
+        rig.create.run(spec(), &samples::origin("r")),
+    )
+    .await;
     let first = first.unwrap();
     assert_eq!(joined.unwrap(), first);
-    assert_eq!(rig.create.run(spec()).await.unwrap(), first);
+    assert_eq!(rig.create.run(spec(), &samples::origin("r")).await.unwrap(), first);
 
     let restarted = Rig::on(rig.world.clone(), Limits::default());
     restarted.reconcile.adopt().await.unwrap();
-    assert_eq!(restarted.create.run(spec()).await.unwrap(), first);
+    assert_eq!(restarted.create.run(spec(), &samples::origin("r")).await.unwrap(), first);
 
     let mut other = spec();
     other.name = "other".parse().unwrap();
-    assert_eq!(rig.create.run(other).await.unwrap_err().kind(), ErrorKind::NameTaken);
+    assert_eq!(
+        rig.create.run(other, &samples::origin("r")).await.unwrap_err().kind(),
+        ErrorKind::NameTaken
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -225,9 +239,12 @@ async fn a_repeated_request_tells_what_the_vm_is_by_now() {
         spec.request_id = Some("r-1".parse().unwrap());
         spec
     };
-    rig.create.run(spec()).await.unwrap();
-    rig.stop.run(&by_name("web"), StopMode::Force).await.unwrap();
-    assert_eq!(rig.create.run(spec()).await.unwrap().status, VmStatus::Stopped);
+    rig.create.run(spec(), &samples::origin("r")).await.unwrap();
+    rig.stop.run(&by_name("web"), StopMode::Force, &samples::origin("r")).await.unwrap();
+    assert_eq!(
+        rig.create.run(spec(), &samples::origin("r")).await.unwrap().status,
+        VmStatus::Stopped
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -238,7 +255,7 @@ async fn starting_a_held_vm_lets_it_go_on_at_once() {
     rig.world.pause(id, "I/O error");
     rig.registry.until_power(id, |power| *power == PowerState::Paused("I/O error")).await;
     let before = tokio::time::Instant::now();
-    assert_eq!(rig.start.run(&by_name("web")).await.unwrap().note, None);
+    assert_eq!(rig.start.run(&by_name("web"), &samples::origin("r")).await.unwrap().note, None);
     assert_eq!((before.elapsed().as_secs(), rig.status_of("web")), (0, Some("running")));
 }
 
@@ -251,8 +268,11 @@ async fn those_who_joined_a_failed_create_are_told_why() {
         spec.request_id = Some("r-1".parse().unwrap());
         spec
     };
-    let (one, two) =
-        futures_util::future::join(rig.create.run(spec()), rig.create.run(spec())).await;
+    let (one, two) = futures_util::future::join(
+        rig.create.run(spec(), &samples::origin("r")),
+        rig.create.run(spec(), &samples::origin("r")),
+    )
+    .await;
     assert_eq!(one.unwrap_err().kind(), ErrorKind::AddressTimeout);
     assert_eq!(two.unwrap_err().kind(), ErrorKind::AddressTimeout);
 }
@@ -291,7 +311,7 @@ async fn a_second_operation_on_a_vm_is_refused_while_the_first_is_under_way() {
     let create = rig.vm("web");
     let meanwhile = async {
         rig.world.faults.until_paused().await;
-        let refused = rig.delete.run(&by_name("web")).await.unwrap_err();
+        let refused = rig.delete.run(&by_name("web"), &samples::origin("r")).await.unwrap_err();
         assert_eq!((refused.kind(), rig.status_of("web")), (ErrorKind::Busy, Some("creating")));
         rig.world.faults.heal();
     };
@@ -305,7 +325,7 @@ async fn a_list_is_ordered_paged_and_filtered() {
     for name in ["carl", "anna", "bert"] {
         rig.vm(name).await.unwrap();
     }
-    rig.stop.run(&by_name("bert"), StopMode::Force).await.unwrap();
+    rig.stop.run(&by_name("bert"), StopMode::Force, &samples::origin("r")).await.unwrap();
     let names = |size, token: &str, status| {
         let page = rig.list.run(&PageRequest::parse(size, token, status).unwrap());
         (

@@ -6,6 +6,7 @@ use crate::rig::{AGENT, Rig, by_name};
 use ghost_core::application::{Limits, StopMode, WatchEvent, Watching};
 use ghost_core::domain::{ErrorKind, Gib, ReservationRule, Reserve};
 use ghost_core::ports::Clock as _;
+use ghost_core::testing::samples;
 use uuid::Uuid;
 
 /// The next events that are there already, as text, and the last token.
@@ -16,8 +17,10 @@ async fn told(watching: &mut Watching) -> (Vec<String>, String) {
         all.push(match event {
             WatchEvent::State(vm) => format!("state {} {}", vm.record.name, vm.status.as_str()),
             WatchEvent::Synced => "synced".to_owned(),
-            WatchEvent::Changed(vm) => format!("changed {} {}", vm.record.name, vm.status.as_str()),
-            WatchEvent::Deleted(_, name) => format!("deleted {name}"),
+            WatchEvent::Changed(vm, _) => {
+                format!("changed {} {}", vm.record.name, vm.status.as_str())
+            }
+            WatchEvent::Deleted(_, name, _) => format!("deleted {name}"),
         });
         last = token;
     }
@@ -33,8 +36,8 @@ async fn a_watcher_is_told_all_vms_and_then_every_change_in_order() {
     assert_eq!(watching.next().await.unwrap().0, "");
     assert_eq!(told(&mut watching).await.0, ["synced"]);
     rig.vm("bert").await.unwrap();
-    rig.stop.run(&by_name("anna"), StopMode::Force).await.unwrap();
-    rig.delete.run(&by_name("bert")).await.unwrap();
+    rig.stop.run(&by_name("anna"), StopMode::Force, &samples::origin("r")).await.unwrap();
+    rig.delete.run(&by_name("bert"), &samples::origin("r")).await.unwrap();
     let expected = [
         "changed bert creating",
         // With its address.
@@ -54,7 +57,7 @@ async fn a_broken_connection_goes_on_behind_its_last_event() {
     rig.vm("anna").await.unwrap();
     let (_, token) = told(&mut first).await;
     drop(first);
-    rig.delete.run(&by_name("anna")).await.unwrap();
+    rig.delete.run(&by_name("anna"), &samples::origin("r")).await.unwrap();
     let mut second = rig.watch_vms.run(&token).unwrap();
     assert_eq!(told(&mut second).await.0, ["changed anna deleting", "deleted anna"]);
 }
@@ -71,7 +74,7 @@ async fn a_token_of_a_former_process_or_too_old_begins_anew() {
 
     for _ in 0..400 {
         rig.vm("bert").await.unwrap();
-        rig.delete.run(&by_name("bert")).await.unwrap();
+        rig.delete.run(&by_name("bert"), &samples::origin("r")).await.unwrap();
     }
     let mut watching = rig.watch_vms.run(&token).unwrap();
     assert_eq!(told(&mut watching).await.0, ["state anna running", "synced"]);
@@ -83,7 +86,7 @@ async fn a_watcher_that_is_too_slow_is_told_everything_anew() {
     let mut watching = rig.watch_vms.run("").unwrap();
     for _ in 0..400 {
         rig.vm("anna").await.unwrap();
-        rig.delete.run(&by_name("anna")).await.unwrap();
+        rig.delete.run(&by_name("anna"), &samples::origin("r")).await.unwrap();
     }
     rig.vm("bert").await.unwrap();
     let (all, _) = told(&mut watching).await;

@@ -1,7 +1,7 @@
 use std::fs::File;
 
 use ghost_core::domain::control::{ToldStatus, VmState};
-use ghost_core::domain::{VmName, VmStatus};
+use ghost_core::domain::{Origin, VmName, VmStatus};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -13,7 +13,7 @@ const SMALL: Bounds = Bounds { events: 16, bytes: 1 << 20 };
 fn change(vm: u128, status: ToldStatus) -> NewEvent {
     let name: VmName = format!("vm-{vm:03}").parse().unwrap();
     let state = VmState { name, status, reason: Some("why\nnot".to_owned()), address: None };
-    NewEvent { at: Timestamp::UNIX_EPOCH, vm: Uuid::from_u128(vm).into(), state }
+    NewEvent { at: Timestamp::UNIX_EPOCH, vm: Uuid::from_u128(vm).into(), state, origin: None }
 }
 
 fn running(vm: u128) -> NewEvent {
@@ -47,6 +47,33 @@ async fn what_was_pushed_and_acknowledged_survives_the_process() {
     next.push(vec![running(3)]).await;
     let numbers: Vec<u64> = next.oldest(9).await.iter().map(|event| event.sequence).collect();
     assert_eq!(numbers, [2, 3, 4]);
+}
+
+#[tokio::test]
+async fn what_waits_is_counted_from_the_start_and_after_each_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = EventDir::open_in(dir.path(), SMALL);
+    assert_eq!(queue.waiting(), 0);
+    queue.push(vec![running(1), running(2), running(3)]).await;
+    assert_eq!(queue.waiting(), 3);
+    queue.acknowledge(1).await;
+    assert_eq!((queue.waiting(), queue.clone().waiting()), (2, 2));
+    assert_eq!(EventDir::open_in(dir.path(), SMALL).waiting(), 2);
+}
+
+#[tokio::test]
+async fn a_command_is_kept_with_its_change_and_a_line_without_one_is_as_earlier_versions_wrote_it()
+{
+    let dir = tempfile::tempdir().unwrap();
+    let queue = EventDir::open_in(dir.path(), SMALL);
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().ok();
+    let origin = Some(Origin { request_id: "r-1".parse().unwrap(), traceparent });
+    queue.push(vec![NewEvent { origin: origin.clone(), ..running(1) }, running(2)]).await;
+    let next = EventDir::open_in(dir.path(), SMALL).oldest(9).await;
+    assert_eq!(next[0].origin, origin);
+    let line = serde_json::to_string(&next[1]).unwrap();
+    assert!(!line.contains("origin"), "{line}");
+    assert_eq!(serde_json::from_str::<VmEvent>(&line).unwrap(), next[1]);
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::ImageError;
+use super::downloads::{Came, Downloads};
 use super::fetch::Told;
 use super::flights::{Flights, Outcome};
 use super::origin::{Offer, Origin, Word};
@@ -33,6 +34,7 @@ pub(super) struct Desk {
     updates: Flights<Case, Update>,
     files: Flights<PublishedDigest, HeldImage>,
     hashes: Flights<Checksum, Verified>,
+    downloads: Arc<Downloads>,
 }
 
 impl Desk {
@@ -45,7 +47,8 @@ impl Desk {
         let (tasks, board) = (TaskTracker::new(), Arc::new(Board::new(clock)));
         let (cases, updates) = (Flights::new(&tasks), Flights::new(&tasks));
         let (files, hashes) = (Flights::new(&tasks), Flights::new(&tasks));
-        Self { store, origin, room, board, cases, updates, files, hashes }
+        let downloads = Arc::default();
+        Self { store, origin, room, board, cases, updates, files, hashes, downloads }
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -54,6 +57,10 @@ impl Desk {
 
     pub(super) fn fetching(&self) -> watch::Receiver<Vec<Fetching>> {
         self.board.subscribe()
+    }
+
+    pub(super) fn downloads(&self) -> Arc<Downloads> {
+        Arc::clone(&self.downloads)
     }
 
     /// The image that the template's new VMs get; a cached one without a task, a hash or the network.
@@ -118,7 +125,8 @@ impl Desk {
         }
         let (subject, url) = (Subject::Word(template.name.clone()), self.origin.shown(template));
         let _seat = self.board.join(subject, &template.name, url.clone());
-        let offer = self.origin.offer(template).await?;
+        let offer = self.origin.offer(template).await;
+        let offer = offer.inspect_err(|_| self.downloads.failed_before_a_file())?;
         // Before anything is fetched for it.
         self.store.ensure_no_replay(&template.name, &offer, url).await?;
         Ok(offer)
@@ -176,13 +184,27 @@ async fn fetch(desk: Arc<Desk>, template: Template, digest: PublishedDigest) -> 
         return Ok(held);
     }
     tracing::info!(template = %template.name, url = %desk.origin.shown(&template), "fetching a base image");
+    let downloads = desk.downloads();
+    let fetched = fetch_anew(desk, template, digest).await;
+    downloads.ended(&fetched);
+    fetched
+}
+
+async fn fetch_anew(
+    desk: Arc<Desk>,
+    template: Template,
+    digest: PublishedDigest,
+) -> Outcome<HeldImage> {
     desk.store.sweep_parts().await?;
     let subject = Subject::File(digest.clone());
+    let came = Came::default();
     let told = |told| match told {
         Told::Downloading { done, total } => {
+            came.reached(done, &desk.downloads);
             desk.board.tell(&subject, FetchStage::Downloading, done, total);
         }
         Told::Waiting { failed } => {
+            came.interrupted();
             tracing::info!(template = %template.name, %failed, "another try begins soon");
             desk.board.tell_waiting(&subject);
         }

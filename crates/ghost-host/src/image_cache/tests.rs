@@ -1,6 +1,7 @@
 //! The cache on real files, with publishers that do what a test wants.
 
 mod altered;
+mod counted;
 mod ensure;
 mod leftovers;
 mod listed;

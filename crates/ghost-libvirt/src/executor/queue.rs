@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use super::{MOST_WORKERS, WORKERS};
 use crate::connections::Connections;
 use crate::sys::{Conn, LibvirtError};
+use crate::vitals::Workers;
 
 const QUEUED: u8 = 0;
 const RUNNING: u8 = 1;
@@ -99,6 +100,8 @@ struct State {
     workers: usize,
     /// Of the workers, those whose callers gave up.
     hung: usize,
+    /// Of the workers, those that wait for a job.
+    idle: usize,
     /// What they still do to VMs, maybe.
     unfinished: Vec<Changes>,
     closed: bool,
@@ -149,8 +152,10 @@ impl Queue {
         let mut state = self.state();
         if state.at_work() <= WORKERS {
             let idle = |state: &mut State| state.jobs.is_empty() && !state.closed;
+            state.idle += 1;
             let waited = self.changed.wait_while(state, idle);
             state = waited.unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
             if let Some(job) = state.jobs.pop_front() {
                 return Some(job);
             }
@@ -220,6 +225,13 @@ impl Queue {
         state.closed = true;
         state.jobs.clear();
         self.changed.notify_all();
+    }
+
+    /// What the workers do.
+    pub(super) fn workers(&self) -> Workers {
+        let state = self.state();
+        let State { idle, hung, .. } = *state;
+        Workers { idle, busy: state.at_work().saturating_sub(idle), hung }
     }
 
     /// Whether it was closed.

@@ -1,13 +1,15 @@
 mod changes;
+mod observed;
 
 use std::sync::mpsc;
 
 use super::*;
+use crate::observer::Unobserved;
 
 const LIMITS: Limits = Limits { quick: Duration::from_millis(50), slow: Duration::from_secs(20) };
 
 fn executor(uri: &str) -> Executor {
-    Executor::start(Arc::new(Connections::new(uri)), LIMITS).unwrap()
+    Executor::start(Arc::new(Connections::new(uri)), LIMITS, Arc::new(Unobserved)).unwrap()
 }
 
 async fn works(executor: &Executor) -> bool {
@@ -222,7 +224,7 @@ async fn calls_that_panic_are_their_callers_failures_and_cost_no_worker() {
 #[tokio::test]
 async fn after_the_drop_no_worker_is_left_and_no_connection() {
     let connections = Arc::new(Connections::new("test:///default"));
-    let executor = Executor::start(Arc::clone(&connections), LIMITS).unwrap();
+    let executor = Executor::start(Arc::clone(&connections), LIMITS, Arc::new(Unobserved)).unwrap();
     assert!(works(&executor).await);
     let conn = Arc::downgrade(&connections.take().unwrap());
     drop(executor);

@@ -1,6 +1,6 @@
 //! A connection to libvirt, and what can be looked up through it.
 
-use std::ffi::c_uint;
+use std::ffi::{c_uint, c_ulong};
 use std::path::Path;
 
 use uuid::Uuid;
@@ -8,7 +8,7 @@ use virt_sys as c;
 
 use super::domain::Domain;
 use super::error::LibvirtError;
-use super::handle::{c_string, check, check_count, handle};
+use super::handle::{c_string, check, check_count, copy_string, handle, take_string};
 use super::network::Network;
 use super::stats::DomainStats;
 use super::storage::{Pool, Volume};
@@ -144,4 +144,45 @@ impl Conn {
         unsafe { c::virNWFilterFree(filter) };
         Ok(true)
     }
+
+    /// The version of libvirt at the other end: `1000000 * major + 1000 * minor + release`.
+    pub(crate) fn daemon_version(&self) -> Result<c_ulong, LibvirtError> {
+        let mut version = 0;
+        // SAFETY: libvirt writes one number.
+        check(unsafe { c::virConnectGetLibVersion(self.raw(), &raw mut version) })?;
+        Ok(version)
+    }
+
+    /// The version of the hypervisor, spelled likewise; 0 if it has none.
+    pub(crate) fn hypervisor_version(&self) -> Result<c_ulong, LibvirtError> {
+        let mut version = 0;
+        // SAFETY: libvirt writes one number.
+        check(unsafe { c::virConnectGetVersion(self.raw(), &raw mut version) })?;
+        Ok(version)
+    }
+
+    /// What the hypervisor is called, such as `QEMU`.
+    pub(crate) fn hypervisor_type(&self) -> Result<String, LibvirtError> {
+        // SAFETY: a live connection; libvirt keeps the string.
+        let name = unsafe { c::virConnectGetType(self.raw()) };
+        if name.is_null() {
+            return Err(LibvirtError::last());
+        }
+        // SAFETY: a C string.
+        Ok(unsafe { copy_string(name) })
+    }
+
+    /// What the host lends to guests, as XML.
+    pub(crate) fn capabilities(&self) -> Result<String, LibvirtError> {
+        // SAFETY: the returned string is ours.
+        unsafe { take_string(c::virConnectGetCapabilities(self.raw())) }
+    }
+}
+
+/// The version of the library in this process, spelled as the daemon's.
+pub(crate) fn library_version() -> Result<c_ulong, LibvirtError> {
+    let mut version = 0;
+    // SAFETY: libvirt writes one number; of no hypervisor, because the other pointers are null.
+    check(unsafe { c::virGetVersion(&raw mut version, std::ptr::null(), std::ptr::null_mut()) })?;
+    Ok(version)
 }

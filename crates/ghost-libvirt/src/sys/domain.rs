@@ -30,6 +30,12 @@ impl Domain {
         unsafe { take_string(c::virDomainGetMetadata(self.raw(), kind, uri.as_ptr(), flags)) }
     }
 
+    /// Its XML, of what runs if it does; without passwords, which libvirt keeps to itself unless asked for them.
+    pub(crate) fn xml(&self) -> Result<String, LibvirtError> {
+        // SAFETY: the returned string is ours.
+        unsafe { take_string(c::virDomainGetXMLDesc(self.raw(), 0)) }
+    }
+
     /// Whether its definition is still there when its power goes off.
     pub(crate) fn is_persistent(&self) -> Result<bool, LibvirtError> {
         // SAFETY: a live handle.

@@ -41,11 +41,16 @@ fn start() -> Result<(), LibvirtError> {
 }
 
 fn run() {
+    let mut said = None;
     loop {
         // SAFETY: the default implementation was registered before this thread was started.
         if unsafe { c::virEventRunDefaultImpl() } < 0 {
-            tracing::error!(error = %LibvirtError::last(), "libvirt's event loop failed; trying again");
-            // Bounds the noise of a loop that keeps failing.
+            let error = LibvirtError::last().to_string();
+            // A loop that keeps failing must not fill the log.
+            if said.as_ref() != Some(&error) {
+                tracing::error!(error, "libvirt's event loop failed; trying again");
+                said = Some(error);
+            }
             std::thread::park_timeout(Duration::from_millis(100));
         }
     }

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Measure;
 use crate::sys::LibvirtError;
+use crate::vitals::Enforcement;
 
 /// The kinds of measures that were refused.
 #[derive(Debug, Default)]
@@ -17,6 +18,15 @@ impl Refusals {
     pub(super) fn tell(&self, measure: Measure, error: &LibvirtError) {
         if self.is_news(measure) {
             tracing::warn!(%error, "{}", loss(measure));
+        }
+    }
+
+    /// Whether that kind was ever refused.
+    pub(super) fn of(&self, measure: Measure) -> Enforcement {
+        let refused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match refused.contains(&discriminant(&measure)) {
+            true => Enforcement::Refused,
+            false => Enforcement::Enforced,
         }
     }
 

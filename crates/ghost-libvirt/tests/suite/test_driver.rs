@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use ghost_core::domain::{Bytes, ErrorKind, OffCause, PowerState, VmId};
 use ghost_core::ports::HypervisorEvent::{Power, Undefined};
-use ghost_libvirt::{Libvirt, LibvirtConfig, Tuning};
+use ghost_libvirt::{BreakerState, Enforcement, Libvirt, LibvirtConfig, Policy, Tuning};
 
 use crate::world::{self, event};
 
@@ -53,6 +53,21 @@ async fn a_domain_lives_from_definition_to_removal_and_tells_each_step() {
     hypervisor.ensure_undefined(id).await.unwrap();
     event(&mut events, &Undefined(id)).await;
     assert!(hypervisor.observe().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn its_vitals_tell_what_is_asked_for_and_whether_the_filter_was_seen() {
+    let cpu_weight = NonZeroU32::new(256);
+    let libvirt = node_held_to(Tuning { cpu_weight, ..Tuning::default() }).await;
+    let vitals = libvirt.vitals();
+    assert!(vitals.connected);
+    assert_eq!(vitals.breaker, BreakerState::Closed);
+    let weight = (Policy::CpuWeight, Enforcement::Enforced);
+    assert_eq!(vitals.policies, [weight]);
+    // The test driver has no network filters.
+    libvirt.check().await;
+    let no_filter = (Policy::NetworkFilter, Enforcement::Refused);
+    assert_eq!(libvirt.vitals().policies, [no_filter, weight]);
 }
 
 #[tokio::test]

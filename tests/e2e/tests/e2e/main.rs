@@ -4,10 +4,15 @@
 mod access;
 mod bad_host;
 mod bad_input;
+mod correlation;
+mod debug;
 mod full_debian12;
 mod guest;
+mod health;
 mod images;
 mod life;
+mod logs;
 mod owner;
 mod plane;
+mod prometheus;
 mod shutdown;

@@ -7,7 +7,6 @@ use std::time::Instant;
 use clap::Args;
 use ghost_proto::agentpb::{CreateVmRequest, GetVmStatusRequest};
 use serde::Serialize;
-use uuid::Uuid;
 
 use super::{CREATE_LIMIT, READ_LIMIT, inputs};
 use crate::cli::Global;
@@ -43,9 +42,6 @@ pub(crate) struct Create {
     /// Remembered with the VM; repeatable.
     #[arg(long, value_name = "KEY=VALUE", value_parser = inputs::parse_pair)]
     metadata: Vec<(String, String)>,
-    /// Repeat a create safely: the same id returns the same VM [default: a new UUID].
-    #[arg(long, value_name = "ID")]
-    request_id: Option<String>,
 }
 
 /// What `vm create` prints.
@@ -63,8 +59,9 @@ struct Created {
 /// Creates the VM; exit 1 when the agent kept one that does not run (`vm.keep_failed`).
 pub(super) async fn run(args: Create, global: &Global) -> Result<Exit, Failure> {
     let request = request(args)?;
-    let (name, request_id) = (request.name.clone(), request.request_id.clone());
     let agent = connect::connect(global).await?;
+    let (name, request_id) = (request.name.clone(), agent.create_id().to_owned());
+    let request = CreateVmRequest { request_id: request_id.clone(), ..request };
     let steps = Steps::new(&agent, &request);
     let call = agent.call(request, CREATE_LIMIT, |mut client, request| async move {
         client.create_vm(request).await
@@ -85,6 +82,7 @@ pub(super) async fn run(args: Create, global: &Global) -> Result<Exit, Failure> 
     Ok(if created.status == "error" { Exit::Failed } else { Exit::Done })
 }
 
+/// All but its id.
 fn request(args: Create) -> Result<CreateVmRequest, Failure> {
     let user_data =
         args.user_data.map(|source| inputs::user_data(&source, std::io::stdin())).transpose()?;
@@ -97,7 +95,7 @@ fn request(args: Create) -> Result<CreateVmRequest, Failure> {
         metadata: inputs::metadata(args.metadata)?,
         ssh_authorized_keys: inputs::ssh_keys(&args.ssh_key)?,
         user_data: user_data.unwrap_or_default(),
-        request_id: args.request_id.unwrap_or_else(|| Uuid::new_v4().to_string()),
+        request_id: String::new(),
     })
 }
 

@@ -49,13 +49,13 @@ impl Status {
 
 /// A VM of the list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Row {
-    pub(super) name: String,
-    pub(super) status: String,
-    pub(super) ip_address: String,
-    pub(super) vm_id: String,
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) status: String,
+    pub(crate) ip_address: String,
+    pub(crate) vm_id: String,
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) reason: String,
+    pub(crate) reason: String,
 }
 
 /// Prints all VMs.
@@ -66,7 +66,8 @@ pub(super) async fn run(args: &List, global: &Global) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-async fn all(agent: &Agent, status: &str) -> Result<Vec<Row>, Failure> {
+/// Every VM of that status; of any if it is empty.
+pub(crate) async fn all(agent: &Agent, status: &str) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
     let mut tokens = HashSet::new();
     let mut token = String::new();

@@ -108,6 +108,11 @@ struct Line {
     resume_token: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     vm: Option<Detail>,
+    /// Of the command that caused it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    request_id: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    traceparent: String,
 }
 
 impl Line {
@@ -117,6 +122,8 @@ impl Line {
             kind: event.kind,
             resume_token: event.resume_token,
             vm: event.vm.map(Detail::from),
+            request_id: event.request_id,
+            traceparent: event.traceparent,
         }
     }
 }

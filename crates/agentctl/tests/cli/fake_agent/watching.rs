@@ -52,12 +52,12 @@ impl Watching {
 /// An event that gave `token`, about a VM of this name and status.
 pub(crate) fn event(kind: &str, token: &str, name: &str, status: &str) -> VmEvent {
     let vm = Some(detail(vm(name, status)));
-    VmEvent { resume_token: token.to_owned(), kind: kind.to_owned(), vm }
+    VmEvent { resume_token: token.to_owned(), kind: kind.to_owned(), vm, ..VmEvent::default() }
 }
 
 /// All were told.
 pub(crate) fn synced(token: &str) -> VmEvent {
-    VmEvent { resume_token: token.to_owned(), kind: "synced".to_owned(), vm: None }
+    VmEvent { resume_token: token.to_owned(), kind: "synced".to_owned(), ..VmEvent::default() }
 }
 
 /// Plays the next stream.
@@ -83,7 +83,12 @@ fn all(state: &State) -> Vec<VmEvent> {
             net_rx_bytes: told * state.watching.rx_step,
             ..detail(info.clone())
         };
-        VmEvent { resume_token: "t".to_owned(), kind: "state".to_owned(), vm: Some(vm) }
+        VmEvent {
+            resume_token: "t".to_owned(),
+            kind: "state".to_owned(),
+            vm: Some(vm),
+            ..VmEvent::default()
+        }
     };
     state.vms.values().map(tell).chain([synced("t")]).collect()
 }

@@ -73,6 +73,31 @@ pub(in crate::config) fn api_url() -> Rule<Url> {
     })
 }
 
+/// Where a collector of OpenTelemetry listens: `http`, a host and a port.
+///
+/// What is refused is not shown: it may contain a password.
+pub(in crate::config) fn collector() -> Rule<Url> {
+    Rule::text("http://HOST:PORT", |text| {
+        let url = Url::parse(text).map_err(|e| format!("is not a URL: {e}"))?;
+        let plain = url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && matches!(url.path(), "" | "/");
+        match url.scheme() {
+            "http" if plain && url.host().is_some() && url.port().is_some_and(|port| port != 0) => {
+                Ok(url)
+            }
+            "http" => Err("is more, or less, than a host and a port".to_owned()),
+            "https" => {
+                Err("https:// is not spoken here; write http:// of a collector on this host, which may pass it on"
+                    .to_owned())
+            }
+            scheme => Err(format!("begins with {}", quoted(scheme))),
+        }
+    })
+}
+
 /// Where others reach the agent.
 pub(in crate::config) fn host_and_port() -> Rule<String> {
     Rule::text("HOST:PORT or [IPv6]:PORT, as others reach it", |text| {

@@ -55,6 +55,7 @@ async fn a_new_host_enrols_registers_lives_reports_and_says_farewell() {
         registry: registry.clone(),
         queue: Arc::new(MemoryQueue::default()),
         clock: Arc::new(SystemClock::new()),
+        meter: world.meter.clone(),
     })
     .unwrap()
     .unwrap();
@@ -62,7 +63,7 @@ async fn a_new_host_enrols_registers_lives_reports_and_says_farewell() {
     let running = tasks.spawn(task.run(closing.clone()));
     state.wait_for(|state| matches!(state.link, Link::Registered { .. })).await.unwrap();
     let create = CreateVm::new(world.ports(), registry, Limits::default());
-    create.run(samples::spec("anna")).await.unwrap();
+    create.run(samples::spec("anna"), &samples::origin("r")).await.unwrap();
     let told = |what: &str| fake.seen.lock().unwrap().events.iter().any(|e| e.status == what);
     let heard = state.borrow().last_heard;
     // The server wants a heartbeat a second.

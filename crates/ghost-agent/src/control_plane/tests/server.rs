@@ -49,6 +49,8 @@ pub(crate) struct Seen {
     /// The client's certificate, of each call.
     pub(crate) certificates: Vec<Option<Vec<u8>>>,
     pub(crate) enrolled: usize,
+    /// `x-request-id` and `traceparent` of each call.
+    pub(crate) ids: Vec<(String, String)>,
 }
 
 #[derive(Clone)]
@@ -102,7 +104,16 @@ impl Fake {
     async fn met<T>(&self, request: &Request<T>) -> Result<(), Status> {
         let certificate =
             request.peer_certs().and_then(|chain| chain.first().map(|leaf| leaf.as_ref().to_vec()));
-        self.seen.lock().unwrap().certificates.push(certificate);
+        let header = |key: &str| {
+            let value = request.metadata().get(key).map(|value| value.to_str().unwrap());
+            value.unwrap_or_default().to_owned()
+        };
+        let ids = (header("x-request-id"), header("traceparent"));
+        {
+            let mut seen = self.seen.lock().unwrap();
+            seen.certificates.push(certificate);
+            seen.ids.push(ids);
+        }
         let conduct = self.conduct.lock().unwrap().clone();
         match conduct {
             Conduct::Never => std::future::pending().await,

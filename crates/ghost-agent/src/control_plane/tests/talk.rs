@@ -6,7 +6,7 @@ use ghost_core::domain::control::{
     AgentStatus, ControlError, HeartbeatReport, Profile, Refusal, Registration, ToldStatus,
     VmEvent, VmState,
 };
-use ghost_core::domain::{ApiReach, Arch};
+use ghost_core::domain::{ApiReach, Arch, Origin, TraceParent};
 use ghost_core::ports::ControlPlane as _;
 use jiff::Timestamp;
 use tempfile::TempDir;
@@ -77,7 +77,10 @@ async fn it_registers_lives_and_reports_with_its_certificate() {
         address: Some([10, 0, 0, 2].into()),
     };
     let at = Timestamp::from_second(9).unwrap();
-    let event = VmEvent { sequence: 41, at, vm: Uuid::from_u128(5).into(), state };
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().ok();
+    let origin = Origin { request_id: "r-1".parse().unwrap(), traceparent };
+    let event =
+        VmEvent { sequence: 41, at, vm: Uuid::from_u128(5).into(), state, origin: Some(origin) };
     assert_eq!(plane.report(Uuid::from_u128(2), &[event]).await, Ok(41));
     let seen = fake.seen.lock().unwrap();
     assert_eq!(
@@ -90,7 +93,34 @@ async fn it_registers_lives_and_reports_with_its_certificate() {
     let told = &seen.events[0];
     assert_eq!((told.status.as_str(), told.reason.as_str()), ("deleted", "why"));
     assert_eq!((told.ip_address.as_str(), told.at.unwrap().seconds), ("10.0.0.2", 9));
+    assert_eq!(told.request_id, "r-1");
+    assert_eq!(told.traceparent, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
     assert!(seen.certificates.iter().all(Option::is_some));
+    // Each call has an id of its own, and no trace while nothing is traced.
+    let ids: std::collections::BTreeSet<_> = seen.ids.iter().map(|(id, _)| id.clone()).collect();
+    assert_eq!((ids.len(), seen.ids.len()), (3, 3), "{:?}", seen.ids);
+    assert!(seen.ids.iter().all(|(id, trace)| id.len() == 36 && trace.is_empty()));
+}
+
+#[cfg(feature = "otlp")]
+#[tokio::test]
+async fn a_traced_call_takes_its_trace_along_and_each_is_a_trace_of_its_own() {
+    use tracing_subscriber::layer::SubscriberExt as _;
+    let tracing = crate::config::Tracing {
+        otlp_endpoint: "http://127.0.0.1:9".parse().ok(),
+        sample_ratio: 1.0,
+    };
+    let (layer, _exporting) = crate::observability::tracing::layer(&tracing).unwrap();
+    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+    let fake = Fake::new().await;
+    let (plane, _folder) = agent(&fake);
+    plane.register(&registration()).await.unwrap();
+    plane.heartbeat(&heartbeat()).await.unwrap();
+    let seen = fake.seen.lock().unwrap();
+    let traces: Vec<TraceParent> =
+        seen.ids.iter().map(|(_, traceparent)| traceparent.parse().unwrap()).collect();
+    assert_ne!(traces[0].trace_id(), traces[1].trace_id());
+    assert!(traces.iter().all(|one| one.as_str().ends_with("-01")), "{traces:?}");
 }
 
 #[tokio::test]

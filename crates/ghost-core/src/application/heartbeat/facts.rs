@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::application::{NodeQuery, Registry};
 use crate::domain::control::{AgentStatus, HeartbeatReport, Profile, Registration};
 use crate::domain::{Arch, Catalog, NodeResources, VmStatus};
-use crate::ports::{Clock, EventQueue, SelfKnowledge};
+use crate::ports::{Clock, EventQueue, Meter, SelfKnowledge};
 
 /// From which difference of the clocks on it is a trouble: certificates and the order of events depend on them.
 const LARGEST_SKEW: SignedDuration = SignedDuration::from_secs(60);
@@ -40,6 +40,7 @@ pub struct Facts {
     pub queue: Arc<dyn EventQueue>,
     pub knowledge: Arc<dyn SelfKnowledge>,
     pub clock: Arc<dyn Clock>,
+    pub meter: Arc<dyn Meter>,
 }
 
 impl Facts {

@@ -10,7 +10,7 @@ use crate::domain::{
     AppError, BootMoment, Definition, Desired, ErrorKind, Kept, PowerState, Sighting, Step,
     VmRecord, VmStage,
 };
-use crate::ports::{DomainSpec, FoundVolumes};
+use crate::ports::{DomainSpec, FoundVolumes, Measured};
 
 impl Reconcile {
     /// Does it; the caller has the VM's lock.
@@ -28,6 +28,7 @@ impl Reconcile {
             }
             Action::Remove => {
                 undo::remove(&self.ports, &self.registry, record, &Step::ALL).await?;
+                self.ports.meter.note(Measured::Deleted);
                 "finished a removal that was cut off"
             }
             Action::Redefine => {

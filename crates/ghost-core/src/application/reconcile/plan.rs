@@ -86,6 +86,16 @@ pub fn plan(vm: &Known, boot: Uuid) -> Option<Action> {
     }
 }
 
+/// Whether somebody began to change the VM, and has not ended.
+#[must_use]
+pub const fn is_unfinished(stage: &VmStage) -> bool {
+    match stage {
+        VmStage::Creating { .. } | VmStage::Deleting => true,
+        VmStage::Ready { change: Change::UnderWay, .. } => true,
+        VmStage::Ready { change: Change::Done, .. } => false,
+    }
+}
+
 /// What the ledger has lost: the records of domains of this agent that are not `known`, and those domains
 /// whose record can't be read.
 pub fn lost(kept: Vec<Kept>, known: impl Fn(VmId) -> bool) -> (Vec<VmRecord>, Vec<VmId>) {

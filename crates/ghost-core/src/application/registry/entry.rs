@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::Outcome;
+use super::operation::{Cause, Outcome};
 use crate::domain::{
     Allocation, Bytes, Definition, Observed, PowerState, Sighting, Traffic, VmRecord, VmStatus,
     VmView, sighting,
@@ -23,6 +23,7 @@ pub(super) struct Entry {
     pub(super) sample: Option<Sample>,
     pub(super) view: watch::Sender<Arc<VmView>>,
     pub(super) lock: Arc<tokio::sync::Mutex<()>>,
+    pub(super) cause: Cause,
     pub(super) outcome: watch::Receiver<Outcome>,
 }
 
@@ -62,6 +63,7 @@ impl Entry {
             sample: None,
             view: watch::Sender::new(Arc::new(first)),
             lock: Arc::default(),
+            cause: Cause::default(),
             outcome,
         }
     }

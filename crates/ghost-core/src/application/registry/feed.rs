@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use crate::domain::{VmId, VmName, VmView};
+use crate::domain::{Origin, VmId, VmName, VmView};
 
 /// Changes that a watcher may be behind, connected or not.
 const BACKLOG: usize = 1024;
@@ -21,6 +21,8 @@ pub struct VmChange {
     pub number: u64,
     /// What changed.
     pub what: What,
+    /// The command that caused it, if one did.
+    pub origin: Option<Arc<Origin>>,
 }
 
 /// What changed.
@@ -53,9 +55,9 @@ impl Default for Feed {
 }
 
 impl Feed {
-    pub(super) fn tell(&mut self, what: What) {
+    pub(super) fn tell(&mut self, what: What, origin: Option<Arc<Origin>>) {
         self.last += 1;
-        let change = VmChange { number: self.last, what };
+        let change = VmChange { number: self.last, what, origin };
         if self.recent.len() == BACKLOG {
             self.recent.pop_front();
         }

@@ -9,7 +9,7 @@ const SMALL: Bounds = Bounds { events: 8, bytes: 1 << 20 };
 fn event(vm: u128, status: ToldStatus) -> NewEvent {
     let name: VmName = format!("vm-{vm:03}").parse().unwrap();
     let state = VmState { name, status, reason: None, address: None };
-    NewEvent { at: Timestamp::UNIX_EPOCH, vm: Uuid::from_u128(vm).into(), state }
+    NewEvent { at: Timestamp::UNIX_EPOCH, vm: Uuid::from_u128(vm).into(), state, origin: None }
 }
 
 fn running(vm: u128) -> NewEvent {
@@ -87,6 +87,7 @@ fn after_lost_writes_numbers_are_not_given_twice() {
         at: Timestamp::UNIX_EPOCH,
         vm: Uuid::from_u128(1).into(),
         state: running(1).state,
+        origin: None,
     });
     let mut backlog = Backlog::resume(content, SMALL);
     backlog.push(vec![stopped(1), running(2)]);

@@ -1,0 +1,83 @@
+//! What an error tells the log: itself, its causes, and where a fault of the agent was found.
+
+use std::backtrace::Backtrace;
+use std::error::Error;
+
+use ghost_core::domain::{AppError, ErrorCode};
+
+use super::panics::Panicked;
+
+/// Most frames of a backtrace that are told; the rest is the runtime's.
+const FRAMES: usize = 64;
+
+/// `error` as a field's value: a line in JSON tells its causes as a list, `error_chain`, the class of an [`AppError`] as
+/// `error_code`, and where a fault of the agent was found as `backtrace`; one in text tells the causes after it.
+///
+/// ```
+/// use ghost_agent::observability::logging::cause;
+/// use ghost_core::domain::{AppError, ErrorKind};
+///
+/// let error = AppError::new(ErrorKind::Internal, "cannot encode a record");
+/// tracing::error!(error = cause(&error), "failed");
+/// ```
+pub fn cause<E: Error + 'static>(error: &E) -> &(dyn Error + 'static) {
+    error
+}
+
+/// An error, taken apart.
+#[derive(Debug, Default)]
+pub(super) struct Fault {
+    /// The published spelling of an [`AppError`]'s class.
+    pub(super) code: Option<&'static str>,
+    /// The error, then its causes; what its consequence quotes already is left out.
+    pub(super) chain: Vec<String>,
+    /// One line a frame, innermost first.
+    pub(super) backtrace: Vec<String>,
+}
+
+impl Fault {
+    pub(super) fn of(error: &(dyn Error + 'static)) -> Self {
+        let mut fault = Self::default();
+        let mut next = Some(error);
+        while let Some(error) = next {
+            let text = error.to_string();
+            if !fault.chain.last().is_some_and(|consequence| consequence.contains(&text)) {
+                fault.chain.push(text);
+            }
+            if let Some(app) = error.downcast_ref::<AppError>() {
+                fault.code = fault.code.or(Some(app.code().as_str()));
+                if let Some(found) = app.backtrace().filter(|_| fault.backtrace.is_empty()) {
+                    fault.backtrace = frames(found);
+                }
+            }
+            if let Some(panic) = error.downcast_ref::<Panicked>() {
+                fault.code = Some(ErrorCode::Internal.as_str());
+                fault.backtrace = frames(&panic.found);
+            }
+            next = error.source();
+        }
+        fault
+    }
+}
+
+/// A line a frame, without those of the capture itself: `ghost_agent::main at src/main.rs:1:1`.
+fn frames(found: &Backtrace) -> Vec<String> {
+    let text = found.to_string();
+    let mut frames: Vec<String> = Vec::new();
+    for line in text.lines() {
+        let line = line.trim_start();
+        match line.split_once(": ") {
+            Some((number, name)) if number.bytes().all(|b| b.is_ascii_digit()) => {
+                frames.push(name.to_owned());
+            }
+            _ => {
+                if let Some(frame) = frames.last_mut() {
+                    frame.push(' ');
+                    frame.push_str(line);
+                }
+            }
+        }
+    }
+    frames.truncate(FRAMES);
+    frames
+}

@@ -15,7 +15,6 @@ mod plane;
 mod report;
 mod restart;
 mod samples;
-mod scrape;
 mod tap;
 mod virsh;
 

@@ -21,6 +21,7 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use ghost_core::domain::{AppError, ErrorKind};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub use collect::Collection;
 pub use folders::{disks, state_folder};
@@ -125,6 +126,8 @@ pub struct Collector {
     turn: Arc<Semaphore>,
     hanging: Arc<Hanging>,
     closing: CancellationToken,
+    /// What tells bundles, whether anybody reads or not.
+    tasks: TaskTracker,
     limit: Duration,
 }
 
@@ -139,7 +142,8 @@ impl Collector {
     #[must_use]
     pub fn new(parts: Vec<Part>, secrets: Secrets, closing: CancellationToken) -> Self {
         let (turn, hanging) = (Arc::new(Semaphore::new(1)), Arc::default());
-        Self { parts, secrets, turn, hanging, closing, limit: PART_LIMIT }
+        let tasks = TaskTracker::new();
+        Self { parts, secrets, turn, hanging, closing, tasks, limit: PART_LIMIT }
     }
 
     /// Begins a bundle, with at most so many lines of the log.
@@ -152,7 +156,8 @@ impl Collector {
                 .remedy("try again when that is done, in two minutes at the latest")
         })?;
         let parts = self.parts.iter().map(|part| self.bounded(part, log_lines)).collect();
-        Ok(Collection::new(parts, Arc::clone(&self.secrets), turn, self.closing.clone()))
+        let (secrets, closing) = (Arc::clone(&self.secrets), self.closing.clone());
+        Ok(Collection::new(parts, secrets, turn, closing, self.tasks.clone()))
     }
 
     /// The part's work, which ends at its deadline.

@@ -21,6 +21,10 @@ use crate::health::{EVERY, Health, HealthView, Pulse, Status};
 /// How long a task may not turn before it counts as stuck.
 pub const LONGEST_SILENCE: Duration = EVERY.saturating_mul(3);
 
+/// When it is looked again after one was found stuck: after the whole process was stopped for a while, each seems to be, and
+/// the service manager's patience is nearly at its end.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// The most bytes of a status: one line of `systemctl status`.
 const LONGEST_STATUS: usize = 250;
 
@@ -76,17 +80,20 @@ impl ServiceManager {
     pub async fn feed_watchdog(self, tasks: Vec<(&'static str, Pulse)>, clock: Arc<dyn Clock>) {
         let Some(limit) = self.watchdog else { return std::future::pending().await };
         let mut tasks = Tasks::new(tasks, clock.monotonic());
-        let mut complained = false;
+        let mut silent = 0_u64;
         loop {
-            match tasks.stuck(clock.monotonic()) {
-                None => self.tell(&NotifyState::Watchdog),
-                Some(task) if !complained => {
-                    complained = true;
-                    tracing::error!(task, limit = ?LONGEST_SILENCE, "a task of the agent does not turn any more: the service manager is to start the agent anew; guests run on");
-                }
-                Some(_) => {}
+            let Some(task) = tasks.stuck(clock.monotonic()) else {
+                self.tell(&NotifyState::Watchdog);
+                silent = 0;
+                clock.sleep(limit / 2).await;
+                continue;
+            };
+            silent = silent.saturating_add(1);
+            // At first it may be the whole process that was stopped.
+            if silent == 2 {
+                tracing::error!(task, limit = ?LONGEST_SILENCE, "a task of the agent does not turn any more: the service manager is to start the agent anew; guests run on");
             }
-            clock.sleep(limit / 2).await;
+            clock.sleep(LOOK_AGAIN.min(limit / 2)).await;
         }
     }
 

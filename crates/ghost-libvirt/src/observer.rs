@@ -80,10 +80,11 @@ impl CallObserver for Unobserved {
 }
 
 /// What is told of a call that failed, and the name that it has in metrics and traces.
-const NAMES: [(&str, &str); 19] = [
+const NAMES: [(&str, &str); 20] = [
     ("ask the guest to power off", "ask_power_off"),
     ("cut the domain's power", "cut_power"),
     ("define the domain", "define_domain"),
+    ("describe itself", "describe"),
     ("give the address back", "release_address"),
     ("hold the VM to the owner's limits", "tune_domain"),
     ("look at its network and pool", "check"),

@@ -1,6 +1,5 @@
 //! What must be there before the first VM: looked at when the agent starts, and by its health.
 
-use std::error::Error as _;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use ghost_core::domain::AppError;
@@ -14,6 +13,9 @@ use crate::vitals::Enforcement;
 
 /// The fact of a finding that tells what it is of: `network`, `storage_pool` or `network_filter`.
 pub const PART: &str = "part";
+
+/// The [`PART`] of the network filter.
+const FILTER: &str = "network_filter";
 
 /// Everything that is missing, each with its remedy.
 pub(crate) fn findings(conn: &Conn, network: &str, pool: &str) -> Result<Vec<AppError>, Failure> {
@@ -30,7 +32,7 @@ pub(crate) fn findings(conn: &Conn, network: &str, pool: &str) -> Result<Vec<App
     let pool = volumes::active_pool(conn, pool).and_then(|pool| volumes::path(&pool));
     note("network", nat_network::ready(conn, network).map(drop))?;
     note("storage_pool", pool.map(drop))?;
-    note("network_filter", nwfilter(conn))?;
+    note(FILTER, nwfilter(conn))?;
     Ok(found)
 }
 
@@ -51,11 +53,11 @@ impl FilterSeen {
     const THERE: u8 = 1;
     const MISSING: u8 = 2;
 
-    /// Takes in what a look found.
+    /// Takes in what a look found. A filter that could not be looked for, such as where libvirt has no driver for it, is not
+    /// there.
     pub(crate) fn note(&self, findings: &[AppError]) {
         let is_filter = |finding: &AppError| {
-            let cause = finding.source().and_then(|source| source.downcast_ref::<Failure>());
-            matches!(cause, Some(Failure::NoFilter(_)))
+            finding.context().iter().any(|(key, part)| *key == PART && part == FILTER)
         };
         let seen = if findings.iter().any(is_filter) { Self::MISSING } else { Self::THERE };
         self.0.store(seen, Ordering::Relaxed);
@@ -74,15 +76,21 @@ impl FilterSeen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::LibvirtError;
 
     #[test]
     fn the_filter_is_known_once_it_was_looked_for_and_follows_each_look() {
         let seen = FilterSeen::default();
         assert_eq!(seen.enforcement(), None);
-        let network = || AppError::from(Failure::NoNetwork("default".to_owned()));
-        seen.note(&[network(), Failure::NoFilter(NWFILTER).into()]);
+        let network =
+            || AppError::from(Failure::NoNetwork("default".to_owned())).with(PART, "network");
+        let filter = |failure: Failure| AppError::from(failure).with(PART, FILTER);
+        seen.note(&[network(), filter(Failure::NoFilter(NWFILTER))]);
         assert_eq!(seen.enforcement(), Some(Enforcement::Refused));
         seen.note(&[network()]);
         assert_eq!(seen.enforcement(), Some(Enforcement::Enforced));
+        let unsupported = LibvirtError::own(virt_sys::VIR_ERR_NO_SUPPORT, "no such driver");
+        seen.note(&[filter(Failure::Call(unsupported))]);
+        assert_eq!(seen.enforcement(), Some(Enforcement::Refused), "not known to be there");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::{is_in_json_line, json_string_end, reach};
+use crate::{Line, json_string_end, reach};
 
 /// How user data begins (cloud-init, "User-data formats").
 const BEGINS: [&str; 5] = [
@@ -15,10 +15,20 @@ const BEGINS: [&str; 5] = [
 
 /// From its first line on, as far as it could reach.
 pub(crate) fn find(text: &str) -> Vec<Range<usize>> {
-    let of = |begin: &'static str| text.match_indices(begin).map(|(at, _)| at..end(text, at));
-    BEGINS.into_iter().flat_map(of).collect()
+    BEGINS.into_iter().flat_map(|begin| behind(text, begin)).collect()
 }
 
-fn end(text: &str, at: usize) -> usize {
-    if is_in_json_line(text, at) { json_string_end(text, at) } else { reach(text, at) }
+fn behind(text: &str, begin: &str) -> Vec<Range<usize>> {
+    let (mut found, mut line, mut next) = (Vec::new(), Line::default(), 0);
+    for (at, _) in text.match_indices(begin) {
+        let line = line.at(text, at);
+        // Another one in a string of JSON ends with it.
+        if line.json && at >= next {
+            next = json_string_end(text, at, line);
+            found.push(at..next);
+        } else if !line.json {
+            found.push(at..reach(text, at));
+        }
+    }
+    found
 }

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::{is_in_json_line, json_string_end, line_end, line_start, reach};
+use crate::{Line, json_string_end, line_start, reach};
 
 /// Ends of the names of secret values, in lower case and without `_`, `-`, `.`; also with an `s` behind.
 const SECRET: [&str; 24] = [
@@ -42,7 +42,7 @@ const NAME: usize = 128;
 
 /// Each value that its key calls secret.
 pub(crate) fn find(text: &str) -> Vec<Range<usize>> {
-    let (mut found, mut next) = (Vec::new(), 0);
+    let (mut found, mut line, mut next) = (Vec::new(), Line::default(), 0);
     for (at, separator) in text.bytes().enumerate() {
         let kind = match separator {
             // What is in a value that is taken out needs no further look.
@@ -52,7 +52,7 @@ pub(crate) fn find(text: &str) -> Vec<Range<usize>> {
             b' ' => Separator::Blank,
             _ => continue,
         };
-        if let Some(range) = behind(text, at, kind) {
+        if let Some(range) = behind(text, at, kind, &mut line) {
             next = range.end;
             found.push(range);
         }
@@ -71,7 +71,7 @@ enum Separator {
     Blank,
 }
 
-fn behind(text: &str, at: usize, separator: Separator) -> Option<Range<usize>> {
+fn behind(text: &str, at: usize, separator: Separator, line: &mut Line) -> Option<Range<usize>> {
     let (name, before) = name_before(text, at, separator);
     if name.is_empty() || !is_secret(name) {
         return None;
@@ -83,7 +83,7 @@ fn behind(text: &str, at: usize, separator: Separator) -> Option<Range<usize>> {
             // A path of Rust's, or a URL.
             let rest = text.get(at + 1..)?;
             let joined = rest.starts_with(':') || rest.starts_with("//");
-            (!joined).then(|| value(text, at + 1))
+            (!joined).then(|| value(text, at + 1, line))
         }
     }
 }
@@ -126,15 +126,20 @@ fn word_end(text: &str, from: usize) -> usize {
 }
 
 /// The value behind a separator; more than it where its end can't be told.
-fn value(text: &str, from: usize) -> Range<usize> {
+fn value(text: &str, from: usize, line: &mut Line) -> Range<usize> {
     let rest = text.get(from..).unwrap_or_default();
     let from = from + rest.len() - rest.trim_start_matches([' ', '\t']).len();
     match text.as_bytes().get(from) {
         Some(quote @ (b'"' | b'\'')) => from + 1..quoted_end(text, from + 1, *quote),
         Some(b'[' | b'{') => from..bracket_end(text, from),
         Some(b'\n') | None => from..block_end(text, from, from),
-        Some(_) if is_in_json_line(text, from) => from..json_string_end(text, from),
-        Some(_) => from..block_end(text, from, line_end(text, from)),
+        Some(_) => {
+            let line = line.at(text, from);
+            match line.json {
+                true => from..json_string_end(text, from, line),
+                false => from..block_end(text, from, line.range.end),
+            }
+        }
     }
 }
 

@@ -165,16 +165,30 @@ fn reach(text: &str, from: usize) -> usize {
     text.ceil_char_boundary(from.saturating_add(REACH))
 }
 
-/// Whether the line that holds `at` is an object of JSON, as a line of the log is.
-fn is_in_json_line(text: &str, at: usize) -> bool {
-    text.get(line_start(text, at)..at).is_some_and(|line| line.trim_start().starts_with('{'))
+/// The line that was looked at last: of a caller that goes through a text, each is looked at once.
+#[derive(Debug, Default)]
+struct Line {
+    range: Range<usize>,
+    /// Whether it is an object of JSON, as a line of the log is.
+    json: bool,
+}
+
+impl Line {
+    /// The line that holds `at`.
+    fn at(&mut self, text: &str, at: usize) -> &Self {
+        if !self.range.contains(&at) {
+            self.range = line_start(text, at)..line_end(text, at);
+            let line = text.get(self.range.clone()).unwrap_or_default();
+            self.json = line.trim_start().starts_with('{');
+        }
+        self
+    }
 }
 
 /// Where the string of JSON that holds `from` ends; the end of the line at the latest.
-fn json_string_end(text: &str, from: usize) -> usize {
-    let end = line_end(text, from);
+fn json_string_end(text: &str, from: usize, line: &Line) -> usize {
     let mut escaped = false;
-    for (at, byte) in text.as_bytes().iter().enumerate().take(end).skip(from) {
+    for (at, byte) in text.as_bytes().iter().enumerate().take(line.range.end).skip(from) {
         match byte {
             _ if escaped => escaped = false,
             b'\\' => escaped = true,
@@ -182,5 +196,5 @@ fn json_string_end(text: &str, from: usize) -> usize {
             _ => {}
         }
     }
-    end
+    line.range.end
 }

@@ -214,3 +214,27 @@ proptest! {
         prop_assert!(text.beginning(most).0.len() <= most + 64);
     }
 }
+
+#[test]
+fn no_text_takes_longer_than_its_length_allows() {
+    const LENGTH: usize = 1 << 20;
+    let seeds = [
+        ("", "$1$$"),
+        ("", "/eyJ"),
+        ("", "bearer"),
+        ("", "bearer:"),
+        ("{", "#cloud-config"),
+        ("{", "password=x\","),
+        ("", "password>"),
+        ("", "password: [\n"),
+        ("", "a:b@c"),
+        ("", "://?@"),
+    ];
+    for (begin, seed) in seeds {
+        let (done, waited) = std::sync::mpsc::channel();
+        let text = begin.to_owned() + &seed.repeat(LENGTH / seed.len());
+        std::thread::spawn(move || done.send(Scrubber::default().scrub(&text).as_str().len()));
+        let length = waited.recv_timeout(std::time::Duration::from_secs(20));
+        assert!(length.is_ok(), "{begin}{seed}… is not done within 20 s");
+    }
+}

@@ -32,11 +32,11 @@ const SHORTEST_BEARER: usize = 6;
 pub(crate) fn find(text: &str) -> Vec<Range<usize>> {
     let prefixed = PREFIXES.into_iter().flat_map(|prefix| {
         let starts = text.match_indices(prefix).map(|(at, _)| at);
-        starts.filter(|at| begins_a_word(text, *at)).map(|at| run(text, at, is_of_a_token))
+        runs(text, starts.filter(|at| begins_a_word(text, *at)), is_of_a_token)
     });
     let hashes = HASHES.into_iter().flat_map(|prefix| {
-        text.match_indices(prefix)
-            .map(|(at, _)| run(text, at, |b| b == b'$' || b == b',' || is_of_a_token(b)))
+        let starts = text.match_indices(prefix).map(|(at, _)| at);
+        runs(text, starts, |b| b == b'$' || b == b',' || is_of_a_token(b))
     });
     let mut found: Vec<_> = prefixed.chain(hashes).filter(|r| r.len() >= SHORTEST).collect();
     found.extend(bearers(text));
@@ -46,16 +46,31 @@ pub(crate) fn find(text: &str) -> Vec<Range<usize>> {
 fn bearers(text: &str) -> Vec<Range<usize>> {
     const WORD: &str = "bearer";
     let lower = text.to_ascii_lowercase();
-    let behind = lower.match_indices(WORD).filter_map(|(at, word)| {
+    let starts = lower.match_indices(WORD).filter_map(|(at, word)| {
         let rest = text.get(at + word.len()..)?;
         let gap =
             rest.len() - rest.trim_start_matches([' ', '\t', ':', '=', '"', '\'', '\\', '+']).len();
-        let token = run(text, at + word.len() + gap, |b| {
-            !b.is_ascii_whitespace() && !b"\"'<>\\,".contains(&b)
-        });
-        (gap > 0 && token.len() >= SHORTEST_BEARER).then_some(token)
+        (gap > 0).then_some(at + word.len() + gap)
     });
-    behind.collect()
+    let tokens =
+        runs(text, starts, |b| !b.is_ascii_whitespace() && !b"\"'<>\\,".contains(&b)).into_iter();
+    tokens.filter(|token| token.len() >= SHORTEST_BEARER).collect()
+}
+
+/// The run at each of the starts, which ascend. One that begins in another ends with it, and is left out: it need not be
+/// read again, however many there are.
+fn runs(
+    text: &str,
+    starts: impl Iterator<Item = usize>,
+    of: impl Fn(u8) -> bool,
+) -> Vec<Range<usize>> {
+    let mut found: Vec<Range<usize>> = Vec::new();
+    for start in starts {
+        if found.last().is_none_or(|last| start >= last.end) {
+            found.push(run(text, start, &of));
+        }
+    }
+    found
 }
 
 fn begins_a_word(text: &str, at: usize) -> bool {

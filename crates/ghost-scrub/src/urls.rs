@@ -7,9 +7,6 @@ fn ends(c: char) -> bool {
     c.is_whitespace() || matches!(c, '"' | '<' | '>' | '`' | '\\' | '\u{fffd}')
 }
 
-/// Longest word that is looked at for a user without a scheme, in bytes.
-const WORD: usize = 512;
-
 /// The parts that may be secret.
 pub(crate) fn find(text: &str) -> Vec<Range<usize>> {
     let (mut found, mut next) = (Vec::new(), 0);
@@ -21,7 +18,7 @@ pub(crate) fn find(text: &str) -> Vec<Range<usize>> {
             found.extend(parts(text, url));
         }
     }
-    found.extend(text.match_indices('@').filter_map(|(at, _)| bare_user(text, at)));
+    found.extend(bare_users(text));
     found
 }
 
@@ -42,12 +39,20 @@ fn parts(text: &str, url: Range<usize>) -> Vec<Range<usize>> {
     user.map(|at| of(0..at)).into_iter().chain(query.map(|at| of(at..url.len()))).collect()
 }
 
-/// `user:password` before the `@` at `at`.
-fn bare_user(text: &str, at: usize) -> Option<Range<usize>> {
-    let ends = |c: char| ends(c) || matches!(c, '/' | '\'' | '(' | ',');
-    let before = text.get(text.ceil_char_boundary(at.saturating_sub(WORD))..at)?;
-    let start = before.rfind(ends).map_or(0, |start| before.ceil_char_boundary(start + 1));
-    let (user, password) = before.get(start..)?.split_once(':')?;
-    let host = text.get(at + 1..)?.chars().next().is_some_and(|c| c.is_alphanumeric() || c == '[');
-    (!user.is_empty() && !password.is_empty() && host).then_some(at - (before.len() - start)..at)
+/// `user:password` before each `@` in front of a host; a word is read once, however long it is.
+fn bare_users(text: &str) -> Vec<Range<usize>> {
+    let (mut found, mut start, mut colon) = (Vec::new(), 0, None);
+    let mut chars = text.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        if ends(c) || matches!(c, '/' | '\'' | '(' | ',') {
+            (start, colon) = (at + c.len_utf8(), None);
+        } else if c == ':' {
+            colon = colon.or(Some(at));
+        } else if c == '@' {
+            let host = chars.peek().is_some_and(|(_, c)| c.is_alphanumeric() || *c == '[');
+            let named = colon.is_some_and(|colon| start < colon && colon + 1 < at);
+            found.extend((host && named).then_some(start..at));
+        }
+    }
+    found
 }

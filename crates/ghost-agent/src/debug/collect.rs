@@ -10,8 +10,9 @@ use futures_util::stream::{self, BoxStream, FuturesUnordered, StreamExt as _};
 use ghost_core::domain::{AppError, ErrorKind};
 use ghost_proto::agentpb::DebugFile;
 use ghost_scrub::{Scrubbed, Scrubber};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::{Kept, Secrets, Sheet, Sheets};
 
@@ -21,8 +22,12 @@ const PIECE: usize = 64 * 1024;
 const FILE: usize = 8 << 20;
 /// All files together.
 const BUNDLE: usize = 32 << 20;
+/// Pieces that wait for the caller, at most.
+const AHEAD: usize = 16;
 /// How long a caller may take to read all of it: until then no other has a turn.
 const LIMIT: Duration = Duration::from_secs(120);
+
+type Tell = mpsc::Sender<Result<DebugFile, AppError>>;
 
 /// A bundle that was begun.
 pub struct Collection {
@@ -33,6 +38,7 @@ pub struct Collection {
     /// Taken when it is told.
     missing: Option<Vec<String>>,
     closing: CancellationToken,
+    tasks: TaskTracker,
     _turn: OwnedSemaphorePermit,
 }
 
@@ -48,24 +54,41 @@ impl Collection {
         secrets: Secrets,
         turn: OwnedSemaphorePermit,
         closing: CancellationToken,
+        tasks: TaskTracker,
     ) -> Self {
         let missing = Some(Vec::new());
-        Self { parts, secrets, ready: VecDeque::new(), left: BUNDLE, missing, closing, _turn: turn }
+        let (ready, left, _turn) = (VecDeque::new(), BUNDLE, turn);
+        Self { parts, secrets, ready, left, missing, closing, tasks, _turn }
     }
 
-    /// The pieces; the collecting ends when the stream is dropped.
+    /// The pieces; the collecting ends when the stream is dropped, and at its [`LIMIT`] also if nobody reads: a stream that
+    /// nobody reads is not polled.
     #[must_use]
     pub fn told(self) -> BoxStream<'static, Result<DebugFile, AppError>> {
-        let end = Box::pin(end(self.closing.clone()));
-        let told = stream::unfold(Some((self, end)), |state| async {
-            let (mut this, mut end) = state?;
-            tokio::select! {
-                biased;
-                error = &mut end => Some((Err(error), None)),
-                piece = this.next() => piece.map(|piece| (Ok(piece), Some((this, end)))),
+        let (tell, told) = mpsc::channel(AHEAD);
+        self.tasks.clone().spawn(self.tell(tell));
+        stream::unfold(told, |mut told| async { Some((told.recv().await?, told)) }).boxed()
+    }
+
+    async fn tell(mut self, tell: Tell) {
+        // The last word has its place, however full it is.
+        let Ok(last) = tell.clone().reserve_owned().await else { return };
+        let end = end(self.closing.clone());
+        let error = tokio::select! {
+            biased;
+            error = end => error,
+            () = tell.closed() => return,
+            () = self.tell_all(&tell) => return,
+        };
+        last.send(Err(error));
+    }
+
+    async fn tell_all(&mut self, tell: &Tell) {
+        while let Some(piece) = self.next().await {
+            if tell.send(Ok(piece)).await.is_err() {
+                return;
             }
-        });
-        told.boxed()
+        }
     }
 
     async fn next(&mut self) -> Option<DebugFile> {

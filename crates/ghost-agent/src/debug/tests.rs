@@ -109,7 +109,28 @@ async fn one_bundle_at_a_time_and_who_leaves_makes_room() {
     let refused = collector.collect(1).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Busy);
     drop(told);
-    assert!(collector.collect(1).is_ok());
+    until_there_is_room(&collector).await;
+}
+
+async fn until_there_is_room(collector: &Collector) {
+    let room = async {
+        while collector.collect(1).is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), room).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_nothing_keeps_no_turn_and_is_told_that_it_is_not_all() {
+    let collector = collector(vec![sheets("big", vec![Sheet::new("big", "x\n".repeat(3 << 20))])]);
+    let mut told = collector.collect(1).unwrap().told();
+    assert!(told.next().await.unwrap().is_ok());
+    tokio::time::sleep(Duration::from_secs(121)).await;
+    until_there_is_room(&collector).await;
+    let rest: Vec<_> = told.collect().await;
+    assert!(rest.len() < 40, "{} pieces were kept", rest.len());
+    assert_eq!(rest.last().unwrap().as_ref().unwrap_err().kind(), ErrorKind::Busy);
 }
 
 #[tokio::test]

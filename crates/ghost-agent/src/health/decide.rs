@@ -102,10 +102,10 @@ pub(super) fn part(part: &str, seen: &Seen<Found>, now: Timestamp) -> (Verdict, 
     else {
         // The first look has only just begun.
         if seen.last.is_none() && seen.waiting < SLOW {
-            return (Verdict::UP, now);
+            return (Verdict::UP, seen.at(now));
         }
         let unknown = "not known: libvirt has not answered since the agent started";
-        return (Verdict::degraded(unknown, START_LIBVIRT), now);
+        return (Verdict::degraded(unknown, START_LIBVIRT), seen.at(now));
     };
     let age = now.duration_since(*at).as_secs();
     let stale = age > i64::try_from(3 * super::EVERY.as_secs()).unwrap_or(i64::MAX);

@@ -17,6 +17,16 @@ pub(super) struct Seen<T> {
     pub(super) waiting: Duration,
 }
 
+impl<T> Seen<T> {
+    /// When the last look ended; before that, when the first began.
+    pub(super) fn at(&self, now: Timestamp) -> Timestamp {
+        match &self.last {
+            Some((_, at)) => *at,
+            None => now.checked_sub(self.waiting).unwrap_or(now),
+        }
+    }
+}
+
 /// Looks of one kind.
 #[derive(Debug)]
 pub(super) struct Look<T> {

@@ -147,7 +147,7 @@ impl Teller {
         let (folder, images) = (eyes.state_folder.seen(), eyes.images.seen());
         let mut all = vec![
             judged(Subject::Libvirt, decide::libvirt(&sources.connection.borrow(), &libvirt), now),
-            seen(Subject::Ledger, decide::ledger(&folder), &folder.last, now),
+            judged(Subject::Ledger, decide::ledger(&folder), folder.at(now)),
         ];
         for part in [Subject::StoragePool, Subject::Network, Subject::NetworkFilter] {
             let (verdict, at) = decide::part(part.as_str(), &libvirt, now);
@@ -165,7 +165,7 @@ impl Teller {
             let found = credentials.borrow().as_deref().map(validity);
             all.push(judged(Subject::Certificate, decide::certificate(found, now), now));
         }
-        all.push(seen(Subject::Images, decide::images(&images), &images.last, now));
+        all.push(judged(Subject::Images, decide::images(&images), images.at(now)));
         let lost = self.lost.lately(sources.clock.monotonic(), (sources.lost_lines)());
         all.push(judged(Subject::Log, decide::log(lost), now));
         all.push(judged(Subject::Acceleration, decide::acceleration(sources.acceleration), now));
@@ -191,15 +191,6 @@ impl Teller {
 
 fn judged(subject: Subject, verdict: Verdict, checked_at: Timestamp) -> Judged {
     Judged { subject, verdict, checked_at }
-}
-
-fn seen<T>(
-    subject: Subject,
-    verdict: Verdict,
-    last: &Option<(T, Timestamp)>,
-    now: Timestamp,
-) -> Judged {
-    judged(subject, verdict, last.as_ref().map_or(now, |(_, at)| *at))
 }
 
 fn validity(credentials: &Credentials) -> Validity {

@@ -149,7 +149,7 @@ async fn a_change_of_the_connection_is_told_at_once_and_since_when() {
         stage.connection.send_replace(ConnectionState::Connected);
         assert!(stage.until(Status::Healthy).await.ready);
     };
-    tokio::select! { () = task.run() => {}, () = steps => {} }
+    tokio::select! { biased; () = task.run() => {}, () = steps => {} }
 }
 
 #[tokio::test(start_paused = true)]
@@ -163,7 +163,7 @@ async fn a_control_plane_that_is_away_degrades_an_agent_that_stays_ready() {
         assert!(health.ready);
         assert_eq!(check(&health, "api").message, "nobody answers");
     };
-    tokio::select! { () = task.run() => {}, () = steps => {} }
+    tokio::select! { biased; () = task.run() => {}, () = steps => {} }
 }
 
 #[tokio::test(start_paused = true)]
@@ -188,7 +188,7 @@ async fn a_libvirt_that_hangs_makes_its_own_check_old_and_no_other() {
         let health = stage.until(Status::Unhealthy).await;
         assert_eq!(check(&health, "network").remedy, "define it");
     };
-    tokio::select! { () = task.run() => {}, () = steps => {} }
+    tokio::select! { biased; () = task.run() => {}, () = steps => {} }
 }
 
 #[tokio::test(start_paused = true)]
@@ -206,7 +206,22 @@ async fn a_disk_that_hangs_is_told_while_everything_else_goes_on() {
         let network = check(&health, "network");
         assert!(health.timestamp.duration_since(network.checked_at).as_secs() <= 5);
     };
-    tokio::select! { () = task.run() => {}, () = steps => {} }
+    tokio::select! { biased; () = task.run() => {}, () = steps => {} }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_hangs_from_the_start_was_not_looked_at_since() {
+    let (stage, task) = Stage::set();
+    stage.disk.send_replace(Conduct::Hangs);
+    stage.libvirt.send_replace(Conduct::Hangs);
+    let steps = async {
+        let health = stage.pass(60).await;
+        for name in ["ledger", "network"] {
+            let checked_at = check(&health, name).checked_at;
+            assert_eq!(checked_at, health.started_at, "{name} at {}", health.timestamp);
+        }
+    };
+    tokio::select! { biased; () = task.run() => {}, () = steps => {} }
 }
 
 #[tokio::test(start_paused = true)]
@@ -224,7 +239,7 @@ async fn whoever_closes_is_not_ready_at_once() {
         let before = task_turns(&stage).await;
         assert!(before < 5, "it does not spin once it closes: {before}");
     };
-    tokio::select! { () = task.run() => {}, () = steps => {} }
+    tokio::select! { biased; () = task.run() => {}, () = steps => {} }
 }
 
 /// How often the snapshot is made anew within ten seconds.
@@ -250,5 +265,5 @@ async fn lost_lines_degrade_for_ten_minutes() {
         assert_eq!(stage.pass(500).await.status, Status::Degraded);
         assert_eq!(stage.pass(120).await.status, Status::Healthy);
     };
-    tokio::select! { () = task.run() => {}, () = steps => {} }
+    tokio::select! { biased; () = task.run() => {}, () = steps => {} }
 }

@@ -137,6 +137,26 @@ async fn the_watchdog_is_fed_twice_a_period_until_a_task_is_stuck() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_process_that_was_frozen_for_a_while_is_fed_within_the_watchdogs_time() {
+    let ear = Ear::listen();
+    let (clock, limit) = (Arc::new(FakeClock::default()), Duration::from_secs(30));
+    let (manager, pulse) = (ServiceManager::at(ear.path(), Some(limit)), Pulse::default());
+    let feeding = manager.feed_watchdog(vec![("turns", pulse.clone())], clock);
+    let steps = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(ear.heard(), ["WATCHDOG=1"]);
+        // Frozen; then what feeds is polled before what it looks at.
+        tokio::time::advance(Duration::from_secs(20)).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(ear.heard().is_empty());
+        pulse.beat();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(ear.heard(), ["WATCHDOG=1"], "26 s after the first");
+    };
+    tokio::select! { () = feeding => {}, () = steps => {} }
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_watchdog_nothing_is_fed() {
     let ear = Ear::listen();
     let manager = ServiceManager::at(ear.path(), None);

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::creates::interrupted;
 use crate::report::{Budget, Row, Unit};
 use crate::samples::Samples;
-use crate::{LEVEL, idle, load, restart};
+use crate::{LEVEL, idle, load, restart, scrape};
 
 /// Under TCG on 2 cores the last of 20 guests has its address after minutes.
 const ADDRESS_TIMEOUT: &str = "600s";
@@ -70,6 +70,7 @@ async fn all(home: &Home, plan: Plan) -> anyhow::Result<Vec<Row>> {
     let with = idle::watch(&agent, REST, plan.idle).await?;
     tell(&mut rows, idle::with_vms(vms.len(), &with, &without)?);
     tell(&mut rows, load::measure(home, &agent, plan.load, &vms).await?);
+    tell(&mut rows, vec![scrape::measure(&agent, vms.len()).await?]);
     let after = idle::watch(&agent, Duration::ZERO, Duration::ZERO).await?;
     tell(&mut rows, vec![idle::after_load(vms.len(), &after, &with)?]);
     println!("restart: {STARTS} kills with {} VMs", vms.len());

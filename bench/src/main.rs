@@ -15,6 +15,7 @@ mod plane;
 mod report;
 mod restart;
 mod samples;
+mod scrape;
 mod tap;
 mod virsh;
 

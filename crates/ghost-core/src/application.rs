@@ -12,6 +12,7 @@ pub mod node;
 pub mod reconcile;
 pub mod registry;
 pub mod report;
+mod said;
 pub mod start_vm;
 mod steps;
 pub mod stop_vm;

@@ -110,16 +110,21 @@ impl Call {
             return self.close(Err(refused));
         }
         let quotas = Arc::clone(quotas);
-        let span = self.span.clone();
+        let (span, rpc) = (self.span.clone(), self.rpc);
+        let (origin, trace_id, began) = (self.origin(), self.trace_id.clone(), self.began);
         // The last line is written by the task: it comes even when the client is gone by then.
         let in_turn = async move {
             let _turn = quotas.turn().await;
             work.await
         };
-        let task = tasks.spawn(async move { self.close(in_turn.await) }.instrument(span));
-        task.await.unwrap_or_else(|died| {
-            tracing::error!(error = %died, "a task died");
-            Err(Status::internal("the agent failed; its log says why"))
+        let work = async move { self.close(in_turn.await) }.instrument(span.clone());
+        tasks.spawn(work).await.unwrap_or_else(|died| {
+            let error = AppError::new(ErrorKind::Internal, format!("{rpc} died")).because(died);
+            span.in_scope(|| log(&error, began.elapsed()));
+            let id = origin.request_id.as_str();
+            let mut status = status::of_call(&error, id, trace_id.as_deref());
+            answer_with(status.metadata_mut(), id.parse().ok());
+            Err(status)
         })
     }
 
@@ -214,8 +219,13 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        // Its caller has left before the end, or it died.
-        self.ended(if std::thread::panicking() { Code::Internal } else { Code::Cancelled });
+        // Its caller has left before the end, or the agent ends; or it died, of which others tell.
+        let code = if std::thread::panicking() { Code::Internal } else { Code::Cancelled };
+        if self.stage == Stage::UnderWay && code == Code::Cancelled {
+            let took = self.began.elapsed();
+            self.span.in_scope(|| tracing::info!(rpc = self.rpc, ?took, "cut off"));
+        }
+        self.ended(code);
     }
 }
 
@@ -299,5 +309,26 @@ mod tests {
         let hidden = AppError::new(ErrorKind::Internal, "cannot read").remedy("look at the disk");
         let hidden = hidden.because(std::io::Error::other("disk on fire"));
         assert_eq!(chain(&hidden), "cannot read; look at the disk (cause: disk on fire)");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_dies_is_found_by_its_id() {
+        let mut request = Request::new(());
+        request.metadata_mut().insert(incoming::REQUEST_ID, "mine".parse().unwrap());
+        let (call, ()) = Call::open("StartVM", request);
+        let quotas = Arc::new(Quotas::new(&crate::config::Rates {
+            client_reads_per_s: 3,
+            all_reads_per_s: 5,
+            client_changes_per_s: 1,
+            all_changes_per_s: 100,
+            changes_at_once: 1,
+        }));
+        let dying = async { panic!("died") };
+        let died = call.change::<()>(&quotas, &TaskTracker::new(), dying).await.unwrap_err();
+        assert_eq!(
+            (died.code(), died.metadata().get(incoming::REQUEST_ID).unwrap().to_str().unwrap()),
+            (Code::Internal, "mine")
+        );
+        assert!(died.message().ends_with("request_id mine"), "{}", died.message());
     }
 }

@@ -53,6 +53,6 @@ pub fn init(logging: &Logging, more: Option<MoreLayers>) -> Result<LogHandle, Lo
     let clock = Arc::new(SystemClock::new());
     let (handle, lines) = start(logging, &Surroundings::of_process(), clock)?;
     tracing_subscriber::registry().with(more).with(lines).init();
-    panics::log();
+    panics::log(handle.clone());
     Ok(handle)
 }

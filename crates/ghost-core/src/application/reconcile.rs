@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 
 use super::limits::Limits;
 use super::registry::Registry;
+use super::said::{Said, gist};
 use super::undo;
 use crate::domain::{AppError, BootMoment, Desired, Kept, Step, VmId, VmRecord, VmRef, VmStage};
 use crate::ports::Ports;
@@ -42,13 +43,18 @@ pub struct Reconcile {
     ports: Ports,
     registry: Arc<Registry>,
     limits: Limits,
+    /// Of domains that are in no record.
+    strangers: Said<VmId>,
+    /// Of what may be left of removed VMs.
+    leftovers: Said<VmId>,
 }
 
 impl Reconcile {
     /// Over these ports.
     #[must_use]
     pub fn new(ports: Ports, registry: Arc<Registry>, limits: Limits) -> Self {
-        Self { ports, registry, limits }
+        let (strangers, leftovers) = (Said::default(), Said::default());
+        Self { ports, registry, limits, strangers, leftovers }
     }
 
     /// Takes in what the ledger knows. Called once, before anything else.
@@ -99,8 +105,11 @@ impl Reconcile {
         };
         let (lost, unreadable) = plan::lost(kept, known);
         let is_readable = unreadable.is_empty();
+        self.strangers.begin_pass();
         for id in unreadable {
-            tracing::error!(vm_id = %id, "a domain of this agent is in no record, and the record in its metadata can't be read: it is left alone; look at it with virsh dumpxml");
+            if self.strangers.is_news(id, "unreadable") {
+                tracing::error!(vm_id = %id, "a domain of this agent is in no record, and the record in its metadata can't be read: it is left alone; look at it with virsh dumpxml");
+            }
         }
         let (mut result, mut complete) = (Ok(()), is_readable);
         for record in lost {
@@ -109,7 +118,9 @@ impl Reconcile {
                 Ok(Stranger::None) => {}
                 Ok(Stranger::LeftAlone) => complete = false,
                 Err(error) => {
-                    tracing::error!(vm_name = %name, vm_id = %id, error = %error, "cannot make the lost record of this VM anew; will try again in some seconds");
+                    if self.strangers.is_news(id, gist(&error)) {
+                        tracing::error!(vm_name = %name, vm_id = %id, error = %error, "cannot make the lost record of this VM anew; will try again in some seconds");
+                    }
                     (result, complete) = (Err(error), false);
                 }
             }
@@ -121,7 +132,9 @@ impl Reconcile {
     async fn take_in(&self, record: VmRecord, runs: bool) -> Result<Stranger, AppError> {
         let (id, name) = (record.id, &record.name);
         if self.registry.view(&VmRef::Name(name.clone())).is_ok() {
-            tracing::error!(vm_name = %name, vm_id = %id, "a domain of this agent is in no record, and its name belongs to another VM by now; remove the domain and its volumes by hand");
+            if self.strangers.is_news(id, "of another's name") {
+                tracing::error!(vm_name = %name, vm_id = %id, "a domain of this agent is in no record, and its name belongs to another VM by now; remove the domain and its volumes by hand");
+            }
             return Ok(Stranger::LeftAlone);
         }
         if !runs && self.ports.storage.find(id).await?.disk.is_none() {
@@ -200,9 +213,14 @@ impl Reconcile {
     async fn look_again_for(&self, id: VmId) {
         let span = tracing::info_span!("look again", vm_id = %id);
         match undo::take_back(&self.ports, id, &Step::ALL).instrument(span).await {
-            Ok(()) => self.registry.trust(id),
+            Ok(()) => {
+                self.leftovers.has_ended(&id);
+                self.registry.trust(id);
+            }
             Err(error) => {
-                tracing::warn!(vm_id = %id, error = %error, "cannot look again for what may be left of a removed VM; will try again");
+                if self.leftovers.is_news(id, gist(&error)) {
+                    tracing::warn!(vm_id = %id, error = %error, "cannot look again for what may be left of a removed VM; will try again");
+                }
                 self.registry.suspect(id, self.ports.clock.monotonic() + DOUBT);
             }
         }

@@ -17,6 +17,7 @@ use super::limits::Limits;
 use super::node::Node;
 use super::reconcile::Reconcile;
 use super::registry::Registry;
+use super::said::{Said, gist};
 use super::wait::within;
 use crate::domain::{AppError, Sighting};
 use crate::ports::{HypervisorEvent, Ports};
@@ -42,6 +43,8 @@ struct Follower {
     stale: Notify,
     work: Notify,
     passed: watch::Sender<bool>,
+    /// Why the ledger could not be compared with libvirt.
+    failures: Said<()>,
 }
 
 impl Watcher {
@@ -58,8 +61,18 @@ impl Watcher {
         let events = ports.events.subscribe();
         let (stale, work) = (Notify::new(), Notify::new());
         let passed = watch::Sender::new(false);
-        let follower =
-            Follower { ports, registry, node, reconcile, sample_every, stale, work, passed };
+        let failures = Said::default();
+        let follower = Follower {
+            ports,
+            registry,
+            node,
+            reconcile,
+            sample_every,
+            stale,
+            work,
+            passed,
+            failures,
+        };
         Self { follower, events }
     }
 
@@ -143,15 +156,19 @@ impl Follower {
             Ok(()) => {
                 // What the pool has; without it that is not known, and the create will say why.
                 drop(self.node.refresh(&self.ports).await);
-                if let Some(away) = away {
-                    tracing::info!(?away, "libvirt is back");
+                match (away, self.failures.has_ended(&())) {
+                    (Some(away), _) => tracing::info!(?away, "libvirt is back"),
+                    (None, true) => tracing::info!("the ledger was compared with libvirt again"),
+                    (None, false) => {}
                 }
                 self.work.notify_one();
                 Looked::Well
             }
             Err(error) => {
                 self.passed.send_replace(true);
-                tracing::warn!(error = %error, "cannot compare the ledger with libvirt now; will try again in some seconds");
+                if self.failures.is_news((), gist(&error)) {
+                    tracing::warn!(error = %error, "cannot compare the ledger with libvirt now; it is tried again every few seconds, and said when it works again");
+                }
                 Looked::Failed
             }
         }

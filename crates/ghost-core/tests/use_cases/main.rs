@@ -13,6 +13,7 @@ mod interleaved;
 mod measured;
 mod reconcile;
 mod rig;
+mod said;
 mod sequences;
 mod vm_life;
 mod watching;

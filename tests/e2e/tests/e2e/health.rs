@@ -72,7 +72,7 @@ async fn an_agent_with_a_vm_is_ready_and_tells_what_it_costs_wherever_it_is_aske
     for words in ["degraded for ", "acceleration", "  e2e-health  running", "memory  VMs use "] {
         assert!(screen.stdout.contains(words), "{words}: {}", screen.stdout);
     }
-    ctl.json(&["vm", "delete", "e2e-health"]).await.unwrap();
+    ctl.json(&["vm", "delete", "e2e-health", "--yes"]).await.unwrap();
     agent.stop().await.unwrap();
     assert_eq!(local.run(["status"]).await.unwrap().code, Some(7), "nobody is there");
     home.ensure_nothing_left().await.unwrap();

@@ -18,7 +18,7 @@ fn lines(file: &Path) -> Vec<Value> {
 /// Each line of a call has its id, from its steps to its end, also where the level that shows them was set at run time.
 #[tokio::test]
 async fn each_line_of_a_create_has_its_request_id_and_the_level_comes_and_goes() {
-    let home = Home::new().await.unwrap();
+    let home = Home::new().await.unwrap().with("LOGGING__LEVEL", "info");
     let agent = home.start().await.unwrap();
     let ctl = home.ctl(&agent).unwrap();
     let shown = ctl.json(&["log-level"]).await.unwrap();
@@ -53,7 +53,10 @@ async fn each_line_of_a_create_has_its_request_id_and_the_level_comes_and_goes()
 async fn a_file_that_is_moved_is_opened_anew_on_sighup() {
     let home = Home::new().await.unwrap();
     let file = home.path().join("log/agent.log");
-    let home = home.with("LOGGING__OUTPUT", "both").with("LOGGING__FILE", file.to_str().unwrap());
+    let home = home
+        .with("LOGGING__LEVEL", "info")
+        .with("LOGGING__OUTPUT", "both")
+        .with("LOGGING__FILE", file.to_str().unwrap());
     let agent = home.start().await.unwrap();
     let moved = home.path().join("log/agent.log.moved");
     std::fs::rename(&file, &moved).unwrap();

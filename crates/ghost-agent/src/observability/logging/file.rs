@@ -49,6 +49,8 @@ pub(super) struct LogFile {
     trouble: Option<String>,
     /// It can't be moved out of the way now: not before it is looked after again.
     stuck: bool,
+    /// That was told.
+    stuck_told: bool,
 }
 
 impl LogFile {
@@ -74,6 +76,7 @@ impl LogFile {
             archive,
             trouble: None,
             stuck: false,
+            stuck_told: false,
         };
         file.archive.tidy(file.clock.now());
         Ok(file)
@@ -131,9 +134,17 @@ impl LogFile {
         Some((max - used.min(max)).max(bytes))
     }
 
-    fn too_old(&self) -> bool {
-        let born = self.open.as_ref().and_then(Open::first_line);
-        born.is_some_and(|born| self.clock.now().duration_since(born) > self.rules.max_age())
+    fn too_old(&mut self) -> bool {
+        let now = self.clock.now();
+        let born = self.open.as_mut().and_then(|open| open.first_line(now));
+        born.is_some_and(|born| now.duration_since(born) > self.rules.max_age())
+    }
+
+    /// Not while lines still go into a file that was moved, because no other could be opened.
+    fn tidy(&mut self) {
+        if self.open.as_ref().is_none_or(|open| open.is_at(&self.path)) {
+            self.archive.tidy(self.clock.now());
+        }
     }
 
     /// Moves the file out of the way. If that fails it grows: a log that is too large is better than none.
@@ -143,11 +154,15 @@ impl LogFile {
         }
         match self.archive.take(&self.path, self.clock.now()) {
             Ok(()) => {
+                self.stuck_told = false;
                 self.reopen();
-                self.archive.tidy(self.clock.now());
+                self.tidy();
             }
             Err(error) => {
                 self.stuck = true;
+                if std::mem::replace(&mut self.stuck_told, true) {
+                    return;
+                }
                 let path = self.path.display();
                 tracing::warn!(error = super::cause(&error), %path, "the log file can't be moved out of the way, so it grows; let the agent write to its folder");
             }
@@ -204,6 +219,6 @@ impl Sink for LogFile {
         if self.too_old() {
             self.rotate();
         }
-        self.archive.tidy(self.clock.now());
+        self.tidy();
     }
 }

@@ -48,7 +48,7 @@ impl LogHandle {
         let was = self.level().level.as_str();
         self.switch.set(level, time, &*self.outputs.clock);
         let now = self.level();
-        let until = now.until.map(tracing::field::display);
+        let until = now.until.map(|until| format!("{until:.0}"));
         tracing::warn!(target: ALWAYS, was, now = now.level.as_str(), until, "the level of the log was set");
     }
 

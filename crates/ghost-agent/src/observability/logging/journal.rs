@@ -4,6 +4,7 @@
 //!
 //! Source: systemd, "Native Journal Protocol" (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>).
 
+use std::borrow::Cow;
 use std::io::{self, IoSlice, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
@@ -15,6 +16,7 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use tracing::Level;
 
+use super::escape::clipped;
 use super::line::{Line, Value};
 use super::queue::{Batch, Sink, Told};
 use super::text;
@@ -53,7 +55,7 @@ pub(super) fn write(line: &Line<'_>, out: &mut Vec<u8>) {
     for field in line.fields() {
         let name = name(field.name);
         match &field.value {
-            Value::Text(value) => put(out, &name, value),
+            Value::Text(value) => put(out, &name, &cut(value)),
             Value::Bool(value) => put(out, &name, &value.to_string()),
             Value::Int(value) => put(out, &name, &value.to_string()),
             Value::Uint(value) => put(out, &name, &value.to_string()),
@@ -63,6 +65,7 @@ pub(super) fn write(line: &Line<'_>, out: &mut Vec<u8>) {
     let fault = &line.event.fault;
     for (name, lines) in [("ERROR_CHAIN", &fault.chain), ("BACKTRACE", &fault.backtrace)] {
         if !lines.is_empty() {
+            let lines: Vec<_> = lines.iter().map(|line| cut(line)).collect();
             put(out, name, &lines.join("\n"));
         }
     }
@@ -88,6 +91,14 @@ fn name(name: &str) -> String {
         && !taken.contains(&name.as_str())
         && !theirs.iter().any(|prefix| name.starts_with(prefix));
     if fits { name } else { format!("F_{name}") }
+}
+
+/// As long as a value may be, as in every other format.
+fn cut(value: &str) -> Cow<'_, str> {
+    match clipped(value) {
+        (value, 0) => value.into(),
+        (value, more) => format!("{value}… ({more} bytes more)").into(),
+    }
 }
 
 fn put(out: &mut Vec<u8>, name: &str, value: &str) {

@@ -4,9 +4,14 @@ use std::backtrace::Backtrace;
 use std::error::Error;
 use std::fmt;
 use std::panic::PanicHookInfo;
+use std::time::Duration;
 
 use super::cause;
+use super::handle::LogHandle;
 use super::layer::is_writing;
+
+/// How long a panic waits for its line to be written.
+const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// A panic, as an error; by hand, because `thiserror` hands a backtrace on in a way that Rust has not settled yet.
 #[derive(Debug)]
@@ -25,11 +30,16 @@ impl fmt::Display for Panicked {
 impl Error for Panicked {}
 
 /// Logs panics. One in the log itself is told on standard error, as without a log.
-pub(super) fn log() {
+///
+/// The process may end with it: its line is waited for.
+pub(super) fn log(handle: LogHandle) {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| match is_writing() {
         true => before(panic),
-        false => say(panic),
+        false => {
+            say(panic);
+            handle.flush(LAST_WORDS);
+        }
     }));
 }
 

@@ -8,10 +8,12 @@
 //! agent.log ─rename▶ agent.log.TIME ─gzip▶ agent.log.TIME.gz.tmp ─fsync, rename▶ agent.log.TIME.gz ─▶ agent.log.TIME removed
 //! ```
 
+use std::cmp::Reverse;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use flate2::Compression;
@@ -25,19 +27,23 @@ use super::Rules;
 const STAMP: &str = "%Y%m%dT%H%M%S";
 /// How many names are tried for a file that is moved: one for each millisecond.
 const NAMES: i64 = 1000;
+/// How far a file's time may be ahead of the clock without being taken for wrong.
+const AHEAD: SignedDuration = SignedDuration::from_hours(24);
 
 /// The moved files of one log file.
 #[derive(Debug)]
 pub(super) struct Archive {
     shelf: Shelf,
     tidying: Option<JoinHandle<()>>,
+    /// Why it was not all tidied, as far as that was told.
+    told: Arc<Mutex<Option<String>>>,
 }
 
 impl Archive {
     pub(super) fn of(log: &Path, rules: Rules) -> Self {
         let folder = log.parent().unwrap_or(Path::new("/")).to_owned();
         let name = log.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Self { shelf: Shelf { folder, name, rules }, tidying: None }
+        Self { shelf: Shelf { folder, name, rules }, tidying: None, told: Arc::default() }
     }
 
     /// Waits until all is tidy.
@@ -67,11 +73,18 @@ impl Archive {
             return;
         }
         let shelf = self.shelf.clone();
+        let told = Arc::clone(&self.told);
         let work = move || {
-            if let Err(error) = shelf.tidy(now) {
+            let tidied = shelf.tidy(now);
+            let why = tidied.as_ref().err().map(ToString::to_string);
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = &tidied
+                && *told != why
+            {
                 let folder = shelf.folder.display();
-                tracing::warn!(error = super::super::cause(&error), %folder, "former log files can't be compressed or removed now; it is tried again soon");
+                tracing::warn!(error = super::super::cause(error), %folder, "former log files can't be compressed or removed now; it is tried again each minute");
             }
+            *told = why;
         };
         // Without a thread it waits for the next time.
         self.tidying = std::thread::Builder::new().name("log-archive".to_owned()).spawn(work).ok();
@@ -114,7 +127,9 @@ impl Shelf {
             false => true,
         });
         let mut all: Vec<&Moved> = plain.iter().chain(&found.compressed).collect();
-        all.sort_unstable_by(|a, b| b.cmp(a));
+        // What a clock that went wrong called later than now would stay for ever, in the place of all that comes.
+        let latest = stamp(now.saturating_add(AHEAD).unwrap_or(now));
+        all.sort_unstable_by_key(|moved| Reverse((moved.at <= latest, &moved.at)));
         let mut gone = Vec::new();
         for (n, moved) in all.into_iter().enumerate() {
             if n >= self.rules.max_files || self.is_over(moved, now) {
@@ -138,7 +153,12 @@ impl Shelf {
     fn find(&self) -> io::Result<Found> {
         let mut found = Found::default();
         for entry in fs::read_dir(&self.folder)? {
-            let path = entry?.path();
+            let entry = entry?;
+            // A link, a pipe or a folder by such a name is not ours.
+            if !entry.file_type()?.is_file() {
+                continue;
+            }
+            let path = entry.path();
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
             let Some(rest) = name.strip_prefix(&self.name).and_then(|rest| rest.strip_prefix('.'))
             else {

@@ -124,7 +124,9 @@ impl Open {
         self.size
     }
 
-    pub(super) fn first_line(&self) -> Option<Timestamp> {
+    /// The first line's time, which is not after `now`: if the clock was set back, its age counts from here.
+    pub(super) fn first_line(&mut self, now: Timestamp) -> Option<Timestamp> {
+        self.first_line = self.first_line.map(|born| born.min(now));
         self.first_line
     }
 

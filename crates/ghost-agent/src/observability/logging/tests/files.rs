@@ -245,3 +245,40 @@ async fn a_hangup_opens_the_file_anew() {
     assert_eq!(json(&before).len(), 1, "{before}");
     assert_eq!(rig.text(), "");
 }
+
+#[test]
+fn a_clock_that_was_set_back_keeps_no_line_for_ever_and_costs_no_new_one() {
+    let bench = Bench::new();
+    for day in 1..=3 {
+        let name = format!("agent.log.2037010{day}T000000000Z");
+        std::fs::write(bench.folder.path().join(name), "from the future\n").unwrap();
+    }
+    std::fs::write(bench.path(), "{\"timestamp\":\"2037-01-04T00:00:00.000Z\"}\n").unwrap();
+    let mut file = bench.open();
+    let lines = hundreds(25);
+    file.write(&batch(&lines));
+    file.settle();
+    file.look_after();
+    file.settle();
+    let kept = bench.all().concat();
+    assert!(lines.iter().all(|line| kept.contains(line)), "{:?}", bench.names());
+
+    std::fs::write(bench.path(), "{\"timestamp\":\"2037-01-04T00:00:00.000Z\"}\n").unwrap();
+    let mut file = bench.open();
+    file.look_after();
+    bench.clock.jump(7 * DAY + 60);
+    file.look_after();
+    file.settle();
+    assert_eq!(std::fs::read_to_string(bench.path()).unwrap(), "");
+}
+
+#[test]
+fn a_link_by_the_name_of_a_moved_file_is_left_alone() {
+    let bench = Bench::new();
+    let victim = bench.folder.path().join("victim");
+    std::fs::write(&victim, "precious\n").unwrap();
+    let link = bench.folder.path().join("agent.log.20260101T000000001Z");
+    std::os::unix::fs::symlink(&victim, &link).unwrap();
+    bench.open().settle();
+    assert_eq!(bench.names(), ["agent.log", "agent.log.20260101T000000001Z", "victim"]);
+}

@@ -171,3 +171,12 @@ fn only_the_stream_that_systemd_names_is_the_journal() {
         assert!(!is_stream(wrong, [file.as_fd(), other.as_fd()]));
     }
 }
+
+#[test]
+fn a_huge_value_is_cut_here_too() {
+    let journal = Journal::new();
+    let _rig = Rig::among(&journal.around(), |logging| logging.output = LogOutput::Stdout);
+    tracing::error!(huge = "x".repeat(100 << 10), "said");
+    let entry = journal.entry();
+    assert!(entry["HUGE"].len() < 17 << 10 && entry["HUGE"].ends_with(" bytes more)"));
+}

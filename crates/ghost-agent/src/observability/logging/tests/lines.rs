@@ -105,7 +105,7 @@ async fn a_value_that_is_very_long_is_cut_and_says_so() {
 #[tokio::test]
 async fn a_panic_is_one_line_with_where_it_was() {
     let rig = Rig::new(|_| {});
-    super::super::panics::log();
+    super::super::panics::log(rig.log.clone());
     std::panic::catch_unwind(|| panic!("out of\nideas")).unwrap_err();
     let _default = std::panic::take_hook();
     let line = rig.last();

@@ -109,3 +109,50 @@ fn a_flush_of_an_output_that_hangs_ends() {
     queue.flush(Duration::from_millis(50));
     assert!((Duration::from_millis(50)..SOON).contains(&began.elapsed()));
 }
+
+#[test]
+fn what_a_full_output_cuts_is_a_line_of_its_own() {
+    let (mut reader, writer) = io::pipe().unwrap();
+    rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::NONBLOCK).unwrap();
+    let out = std::fs::File::from(std::os::fd::OwnedFd::from(writer));
+    let notice = Box::new(|lost| format!("lost {lost}\n"));
+    let mut stdout = super::super::stdout::Stdout::to(out, notice);
+    let mut batch = Batch::default();
+    (0..1000).for_each(|n| batch.push(format!("{n:099}\n").as_bytes()));
+    let lost = stdout.write(&batch);
+    assert!((1..1000).contains(&lost), "{lost}");
+    let mut taken = vec![0; 100_000];
+    let bytes = reader.read(&mut taken).unwrap();
+    assert_eq!(u64::try_from(bytes / 100).unwrap(), 1000 - lost);
+    assert_eq!(stdout.tell_lost(lost), Told::Yes);
+    drop(stdout);
+    let mut after = String::new();
+    reader.read_to_string(&mut after).unwrap();
+    let cut = if bytes % 100 == 0 { "" } else { "\n" };
+    assert_eq!(after, format!("{cut}lost {lost}\n"));
+}
+
+/// Set in the run that dies; names its log.
+const DYING: &str = "GHOST_TEST_LOG_DYING";
+
+#[test]
+fn a_panic_is_in_the_log_though_the_process_dies_of_it() {
+    if let Some(file) = std::env::var_os(DYING) {
+        let _log = super::super::init(&logging(Path::new(&file)), None).unwrap();
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            hook(panic);
+            std::process::abort();
+        }));
+        panic!("the last word");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("agent.log");
+    let module = module_path!().split_once("::").unwrap().1;
+    let name = format!("{module}::a_panic_is_in_the_log_though_the_process_dies_of_it");
+    let mut again = Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", &name, "--nocapture"]).env(DYING, &file);
+    assert!(!again.output().unwrap().status.success());
+    let said = std::fs::read_to_string(&file).unwrap();
+    assert!(said.contains("the last word"), "{said:?}");
+}

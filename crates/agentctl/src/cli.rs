@@ -42,8 +42,8 @@ pub(crate) struct Global {
     /// Limit for the call, such as 90s, 5m or 1h [default: create 3h, start 3m, stop and delete 2m, image verify and remove 1h, image pull and update 24h, others 30s].
     #[arg(long, global = true, help_heading = "Global", value_name = "DURATION", value_parser = parse_timeout, env = "AGENTCTL_TIMEOUT")]
     pub(crate) timeout: Option<Duration>,
-    /// Id of the command, by which the agent's log, its events and errors name it; a create with an id that made a VM gives that
-    /// VM again [env: GHOST_REQUEST_ID, of which a create makes no VM's id] [default: a new UUID].
+    /// Id of the command, by which the agent's log, its events and errors name it; a create that is given the id of an earlier
+    /// one gives the same VM again [env: GHOST_REQUEST_ID, which does not make a create repeatable] [default: a new UUID].
     #[arg(long, global = true, help_heading = "Global", value_name = "ID", value_parser = parse_request_id)]
     pub(crate) request_id: Option<String>,
     #[command(flatten)]
@@ -100,7 +100,7 @@ pub(crate) enum Command {
     Certs(cmds::certs::Command),
     /// Is this host fit to run VMs? Each finding with its remedy; exit code 1 when one failed.
     Doctor(cmds::doctor::Doctor),
-    /// Collect what belongs into a bug report; no secret is in it.
+    /// Collect what belongs into a bug report, secrets taken out.
     #[command(subcommand)]
     Debug(cmds::debug::Command),
     /// Show or set the level of the agent's log, without a restart.
@@ -126,22 +126,21 @@ pub(crate) fn parse_request_id(text: &str) -> Result<String, String> {
 /// A whole number with `s`, `m` or `h`; seconds when there is no unit. At least 1 s, at most a day.
 pub(crate) fn parse_timeout(text: &str) -> Result<Duration, String> {
     const WANTED: &str = "give a whole number with s, m or h, from 1s to 24h, such as 90s or 5m";
-    let (digits, unit) = match text.char_indices().find(|(_, c)| !c.is_ascii_digit()) {
-        Some((at, _)) => text.split_at(at),
-        None => (text, "s"),
-    };
-    let seconds_each = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return Err(WANTED.to_owned()),
-    };
-    let seconds = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(seconds_each));
-    match seconds {
-        Some(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
-        Some(_) | None => Err(WANTED.to_owned()),
-    }
+    const UNITS: [(&str, u64); 4] = [("", 1), ("s", 1), ("m", 60), ("h", 3600)];
+    within(text, &UNITS, 86_400).ok_or_else(|| WANTED.to_owned())
 }
+
+/// A whole number and one of the units, given with their seconds: from one second to `longest`.
+pub(crate) fn within(text: &str, units: &[(&str, u64)], longest: u64) -> Option<Duration> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    let (_, each) = units.iter().find(|(name, _)| *name == unit)?;
+    let seconds = digits.parse::<u64>().ok()?.checked_mul(*each)?;
+    (1..=longest).contains(&seconds).then(|| Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod documented;
 
 #[cfg(test)]
 mod tests {

@@ -98,11 +98,7 @@ pub(crate) fn remark(text: &str) {
 /// Nor may it show text in another order than it is in (Unicode's bidirectional controls, UAX #9), or
 /// hide some of it.
 pub(crate) fn printable(text: &str) -> String {
-    let misleads = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
-    text.chars().map(|c| if misleads(c) { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if ghost_scrub::misleads(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// Columns two blanks apart, as wide as their widest cell, under `head`; the last one unpadded.

@@ -15,6 +15,7 @@ pub mod health;
 pub mod http;
 pub mod identity;
 pub mod observability;
+mod own_process;
 pub mod prepare;
 pub mod service_manager;
 pub mod vpn;

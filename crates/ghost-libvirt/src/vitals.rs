@@ -40,7 +40,7 @@ pub struct Workers {
 /// Something that guests are held to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Policy {
-    /// The filter that lets guests reach the internet only.
+    /// The filter that holds each guest to its own MAC and IP address.
     NetworkFilter,
     /// Guests run on the CPUs that the owner does not keep.
     CpuPinning,

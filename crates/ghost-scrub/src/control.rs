@@ -16,7 +16,9 @@ pub(crate) fn harmless(text: &str) -> String {
     clean
 }
 
-fn misleads(c: char) -> bool {
+/// Whether a terminal would act on the character, or show what follows in another order, or not show it at all.
+#[must_use]
+pub fn misleads(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

@@ -20,6 +20,8 @@ mod urls;
 use std::fmt;
 use std::ops::Range;
 
+pub use control::misleads;
+
 /// Stands where something was taken out. No ASCII secret is a part of it.
 pub const MARK: &str = "███";
 

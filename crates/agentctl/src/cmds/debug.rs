@@ -15,7 +15,7 @@ use crate::errors::{Exit, Failure};
 /// What to collect.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Write versions, configuration, logs, doctor, libvirt's facts and the ledger into one file, without secrets; also when the agent is dead.
+    /// Write versions, configuration, logs, doctor, libvirt's facts and the ledger into one file, known kinds of secrets taken out; also when the agent is dead.
     #[command(after_help = EXIT_CODES)]
     Bundle(bundle::Bundle),
 }

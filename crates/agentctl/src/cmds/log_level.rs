@@ -7,7 +7,7 @@ use ghost_proto::agentpb::{self, GetLogLevelRequest, SetLogLevelRequest};
 use serde::Serialize;
 
 use super::vm::READ_LIMIT;
-use crate::cli::Global;
+use crate::cli::{self, Global};
 use crate::connect;
 use crate::errors::{Exit, Failure};
 use crate::output::printable;
@@ -105,23 +105,8 @@ fn told(now: &Now) -> String {
 fn parse_time(text: &str) -> Result<Duration, String> {
     const WANTED: &str =
         "give a whole number with s, m, h or d, from 1s to 7d, such as 90s, 10m or 2h";
-    const LONGEST: u64 = 7 * 86_400;
-    let (digits, unit) = match text.char_indices().find(|(_, c)| !c.is_ascii_digit()) {
-        Some((at, _)) => text.split_at(at),
-        None => (text, ""),
-    };
-    let seconds_each = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => return Err(WANTED.to_owned()),
-    };
-    let seconds = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(seconds_each));
-    match seconds {
-        Some(seconds @ 1..=LONGEST) => Ok(Duration::from_secs(seconds)),
-        Some(_) | None => Err(WANTED.to_owned()),
-    }
+    const UNITS: [(&str, u64); 4] = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
+    cli::within(text, &UNITS, 7 * 86_400).ok_or_else(|| WANTED.to_owned())
 }
 
 #[cfg(test)]

@@ -80,17 +80,7 @@ pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
 }
 
 fn reassured(failure: Failure) -> Failure {
-    match failure.exit {
-        Exit::Unavailable | Exit::TimedOut => failure.also(GUESTS),
-        Exit::Done
-        | Exit::Failed
-        | Exit::Usage
-        | Exit::NotFound
-        | Exit::Invalid
-        | Exit::Conflict
-        | Exit::Exhausted
-        | Exit::NotPermitted => failure,
-    }
+    if failure.may_pass() { failure.also(GUESTS) } else { failure }
 }
 
 async fn report(agent: &Agent) -> Result<Report, Failure> {
@@ -104,7 +94,7 @@ async fn report(agent: &Agent) -> Result<Report, Failure> {
         .await;
     let host = match node {
         Ok(node) => Some(Host::from(node)),
-        // libvirt was away since the agent started: the checks say so.
+        // libvirt, or its pool, was away since the agent started: the checks say which, and why.
         Err(failure) if failure.exit == Exit::Unavailable => None,
         Err(failure) => return Err(failure),
     };

@@ -83,7 +83,7 @@ fn a_host_that_is_not_known_hides_nothing_else() {
     agent.state.lock().unwrap().node_is_unknown = true;
     let run = on_socket(&agent.socket(), &["status"]);
     assert_eq!((run.code, run.stderr.as_str()), (1, ""), "{run:?}");
-    assert!(run.stdout.contains("not known: libvirt has not answered"), "{run:?}");
+    assert!(run.stdout.contains("not known: libvirt, or its storage pool, was away"), "{run:?}");
     assert!(run.stdout.contains("▶ mend it"), "{run:?}");
 }
 

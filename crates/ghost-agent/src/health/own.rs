@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
-
-/// The kernel's view of this process (proc_pid_status(5)); kilobytes are KiB there.
-const STATUS: &str = "/proc/self/status";
+use crate::own_process::{KIB, Status, cpu_time};
 
 /// Over a shorter time a share of a CPU says nothing.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -25,8 +22,8 @@ impl Own {
         if self.last.is_some_and(too_soon) {
             return &self.found;
         }
-        self.found = std::fs::read_to_string(STATUS).map(|text| parse(&text)).unwrap_or_default();
-        let cpu = Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default();
+        self.found = Status::read().as_ref().map(of).unwrap_or_default();
+        let cpu = cpu_time();
         if let Some((cpu_then, then)) = self.last.replace((cpu, now)) {
             let used = cpu.saturating_sub(cpu_then).as_secs_f64();
             let share = used / now.saturating_sub(then).as_secs_f64();
@@ -36,13 +33,9 @@ impl Own {
     }
 }
 
-fn parse(status: &str) -> Vec<(&'static str, f64)> {
-    let number = |key: &str| -> Option<f64> {
-        let line = status.lines().find_map(|line| line.strip_prefix(key))?;
-        line.split_whitespace().next()?.parse().ok()
-    };
-    let memory = number("VmRSS:").map(|kib| ("memory_mb", kib * 1024.0 / 1e6));
-    let threads = number("Threads:").map(|threads| ("threads", threads));
+fn of(status: &Status) -> Vec<(&'static str, f64)> {
+    let memory = status.number("VmRSS").map(|kib| ("memory_mb", kib * KIB / 1e6));
+    let threads = status.number("Threads").map(|threads| ("threads", threads));
     memory.into_iter().chain(threads).collect()
 }
 
@@ -52,9 +45,9 @@ mod tests {
 
     #[test]
     fn memory_and_threads_are_the_kernels() {
-        let text = "Name:\tx\nVmHWM:\t9 kB\nVmRSS:\t   31250 kB\nThreads:\t7\n";
-        assert_eq!(parse(text), [("memory_mb", 32.0), ("threads", 7.0)]);
-        assert_eq!(parse("Name:\tx\n"), []);
+        let status = Status::of("Name:\tx\nVmHWM:\t9 kB\nVmRSS:\t   31250 kB\nThreads:\t7\n");
+        assert_eq!(of(&status), [("memory_mb", 32.0), ("threads", 7.0)]);
+        assert_eq!(of(&Status::of("Name:\tx\n")), []);
     }
 
     #[test]

@@ -170,6 +170,8 @@ async fn a_control_plane_that_is_away_degrades_an_agent_that_stays_ready() {
 async fn a_libvirt_that_hangs_makes_its_own_check_old_and_no_other() {
     let (stage, task) = Stage::set();
     let steps = async {
+        // The first looks are over.
+        stage.pass(1).await;
         stage.until(Status::Healthy).await;
         stage.libvirt.send_replace(Conduct::Hangs);
         stage.disk.send_replace(Conduct::Fails);
@@ -196,6 +198,8 @@ async fn a_disk_that_hangs_is_told_while_everything_else_goes_on() {
     let (stage, task) = Stage::set();
     let pulse = task.pulse();
     let steps = async {
+        // The first looks are over.
+        stage.pass(1).await;
         stage.until(Status::Healthy).await;
         stage.disk.send_replace(Conduct::Hangs);
         let before = pulse.count();

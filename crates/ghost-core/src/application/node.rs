@@ -59,14 +59,14 @@ impl NodeQuery {
     /// The host now.
     ///
     /// # Errors
-    /// `HYPERVISOR_ERROR` if libvirt, and with it the pool, was away since the agent started.
+    /// `HYPERVISOR_ERROR` if libvirt, or its pool alone, was away since the agent started.
     pub fn run(&self) -> Result<NodeInfo, AppError> {
         let capacity = self.node.known().ok_or_else(|| {
             AppError::new(
                 ErrorKind::HypervisorUnavailable,
-                "the host's resources are not known: libvirt was away since the agent started",
+                "the host's resources are not known: libvirt, or its storage pool, was away since the agent started",
             )
-            .remedy("see whether it runs: systemctl status libvirtd")
+            .remedy("see what is wrong: agentctl status")
         })?;
         let (taken, cpus_used) = self.registry.taken();
         let views = self.registry.views();

@@ -107,7 +107,9 @@ fn costs(text: &mut String, report: &Report, width: usize) {
     let agent: Vec<String> = [memory, cpu, threads].into_iter().flatten().collect();
     let _ = writeln!(text, "  agent   {}", agent.join(", "));
     let Some(Host { cpu, ram, disk, .. }) = &report.host else {
-        text.push_str("  VMs     not known: libvirt has not answered since the agent started\n");
+        text.push_str(
+            "  VMs     not known: libvirt, or its storage pool, was away since the start\n",
+        );
         return;
     };
     let cpus: fn(f64) -> String = output::decimal;
@@ -294,7 +296,7 @@ What runs
 
 What it costs you
   agent   23 MiB, 0.2 % of a CPU, 14 threads
-  VMs     not known: libvirt has not answered since the agent started
+  VMs     not known: libvirt, or its storage pool, was away since the start
 ";
         assert_eq!(drawn(&report, 60), expected);
     }

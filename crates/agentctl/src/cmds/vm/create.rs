@@ -170,18 +170,10 @@ impl<'a> Steps<'a> {
 
 /// After these the agent may still be at work, or may never have heard of it.
 fn repeatable(failure: Failure, request_id: &str) -> Failure {
-    match failure.exit {
-        Exit::Unavailable | Exit::TimedOut => {
-            failure.also(&format!("to repeat it safely add --request-id {request_id}"))
-        }
-        Exit::Done
-        | Exit::Failed
-        | Exit::Usage
-        | Exit::NotFound
-        | Exit::Invalid
-        | Exit::Conflict
-        | Exit::Exhausted
-        | Exit::NotPermitted => failure,
+    if failure.may_pass() {
+        failure.also(&format!("to repeat it safely add --request-id {request_id}"))
+    } else {
+        failure
     }
 }
 

@@ -29,16 +29,7 @@ pub(super) fn flat<'a>(
     })
 }
 
-/// Control characters, and what changes the direction or the lines of text without being seen (Unicode 15, categories Cc,
-/// Zl, Zp and the Cf of bidirectional text).
+/// Whether the character commands a terminal; nearly all are plain ASCII, which is quickly told.
 pub(super) fn commands(c: char) -> bool {
-    match c {
-        ' '..='~' => false,
-        '\u{200b}'..='\u{200f}'
-        | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{2069}'
-        | '\u{61c}'
-        | '\u{feff}' => true,
-        c => c.is_control(),
-    }
+    !matches!(c, ' '..='~') && ghost_scrub::misleads(c)
 }

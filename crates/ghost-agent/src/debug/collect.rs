@@ -61,7 +61,7 @@ impl Collection {
         Self { parts, secrets, ready, left, missing, closing, tasks, _turn }
     }
 
-    /// The pieces; the collecting ends when the stream is dropped, and at its [`LIMIT`] also if nobody reads: a stream that
+    /// The pieces; the collecting ends when the stream is dropped, and at its `LIMIT` also if nobody reads: a stream that
     /// nobody reads is not polled.
     #[must_use]
     pub fn told(self) -> BoxStream<'static, Result<DebugFile, AppError>> {

@@ -258,6 +258,7 @@ fn answer_with(metadata: &mut MetadataMap, id: Option<MetadataValue<Ascii>>) {
 fn log(error: &AppError, took: Duration) {
     let facts = error.context().iter().map(|(key, value)| format!("{key}={value}"));
     let facts = facts.collect::<Vec<_>>().join(", ");
+    let facts = Some(facts).filter(|facts| !facts.is_empty());
     // Its class, its causes and where it was found are written with it.
     let (kind, error) = (error.kind(), logging::cause(error));
     match kind {

@@ -172,6 +172,12 @@ impl Registry {
         self.read().get(&id).and_then(|e| e.seen.power().cloned())
     }
 
+    /// The command that works on the VM now, if one does.
+    #[must_use]
+    pub fn cause(&self, id: VmId) -> Option<Arc<Origin>> {
+        self.read().get(&id).and_then(|entry| entry.cause.now())
+    }
+
     /// Shows readers a changed record; unknown VMs are ignored.
     pub fn publish(&self, record: Arc<VmRecord>) {
         self.change(record.id, |entry| entry.record = record);

@@ -120,7 +120,9 @@ impl Follower {
     fn take_in(&self, event: HypervisorEvent) {
         match event {
             HypervisorEvent::Power(id, power) => {
-                tracing::debug!(vm_id = %id, %power, "power changed");
+                let cause = self.registry.cause(id);
+                let request_id = cause.as_ref().map(|origin| origin.request_id.as_str());
+                tracing::debug!(vm_id = %id, request_id, %power, "power changed");
                 self.registry.see(id, Sighting::Power(power));
             }
             // A domain that runs goes on without its definition, so what is left of it has to be seen.

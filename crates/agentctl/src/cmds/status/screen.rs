@@ -25,7 +25,9 @@ pub(super) fn draw(report: &Report, now: Timestamp, width: usize) -> String {
     let wrong: Vec<&Check> = report.checks.iter().filter(|check| check.status != "up").collect();
     if !wrong.is_empty() {
         section(&mut text, "What to do");
-        wrong.iter().for_each(|check| trouble(&mut text, check, now, width));
+        for alike in wrong.chunk_by(|one, next| saying(one) == saying(next)) {
+            trouble(&mut text, alike, now, width);
+        }
     }
     section(&mut text, "What runs");
     vms(&mut text, &report.vms);
@@ -59,14 +61,18 @@ fn section(text: &mut String, title: &str) {
     let _ = write!(text, "\n{BOLD}{title}{PLAIN}\n");
 }
 
-fn trouble(text: &mut String, check: &Check, now: Timestamp, width: usize) {
+/// Checks that say the same are one trouble: libvirt's absence makes several of them.
+fn saying(check: &Check) -> (&str, &str, &str) {
+    (&check.status, &check.message, &check.remedy)
+}
+
+fn trouble(text: &mut String, alike: &[&Check], now: Timestamp, width: usize) {
+    let Some(check) = alike.first() else { return };
+    let names: Vec<_> = alike.iter().map(|check| printable(&check.name)).collect();
     let colour = if check.status == "down" { BAD } else { POOR };
     let since = ago(&check.since, now).map_or_else(String::new, |since| format!(" for {since}"));
-    let what = format!(
-        "  {colour}{}{PLAIN} {}{since}: ",
-        printable(&check.name),
-        printable(&check.status)
-    );
+    let what =
+        format!("  {colour}{}{PLAIN} {}{since}: ", names.join(", "), printable(&check.status));
     let _ = writeln!(text, "{}", what.trim_end());
     for (mark, words) in [("    ", &check.message), ("  ▶ ", &check.remedy)] {
         if !words.is_empty() {
@@ -299,6 +305,21 @@ What it costs you
   VMs     not known: libvirt, or its storage pool, was away since the start
 ";
         assert_eq!(drawn(&report, 60), expected);
+    }
+
+    #[test]
+    fn checks_that_say_the_same_are_told_once() {
+        let mut report = well();
+        let unknown = |name| check(name, "degraded", "not known", "start libvirtd");
+        report.checks = vec![
+            unknown("network"),
+            unknown("storage_pool"),
+            check("log", "degraded", "not known", "make room"),
+        ];
+        let text = drawn(&report, 80);
+        assert!(text.contains("  network, storage_pool degraded"), "{text}");
+        assert_eq!(text.matches("start libvirtd").count(), 1, "{text}");
+        assert!(text.contains("  log degraded"), "{text}");
     }
 
     #[test]

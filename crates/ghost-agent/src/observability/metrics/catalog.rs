@@ -90,7 +90,7 @@ metrics! {
     PROCESS_START = gauge("process_start_time_seconds", [], "When the process started, since 1970");
     PROCESS_THREADS = gauge("process_threads", [], "Threads of the agent");
 
-    VMS_CREATED = counter("ghost_vms_created_total", [], "VMs that were created");
+    VMS_CREATED = counter("ghost_vms_created_total", [], "VMs that were created and have their address; one that is kept without (vm.keep_failed) counts as a failure");
     VM_CREATE_FAILURES = counter("ghost_vm_create_failures_total", ["error_code"], "Creates that failed or were refused, by the error that the caller got");
     VMS_DELETED = counter("ghost_vms_deleted_total", [], "VMs that were deleted, with everything that was made for them");
     VMS = gauge("ghost_vms", ["status"], "VMs by status");

@@ -196,7 +196,7 @@ impl Libvirt {
         }
     }
 
-    /// What a bug report needs to know of libvirt, within [`FACTS_LIMIT`]. What can't be found out is said in its place.
+    /// What a bug report needs to know of libvirt, within 5 s. What can't be found out is said in its place.
     pub async fn facts(&self) -> LibvirtFacts {
         let look = facts::Look::of(&self.config);
         let call = self.calls.call("describe itself", Effort::Quick, move |conn| Ok(look.at(conn)));

@@ -87,8 +87,8 @@ impl Stage {
         self.api().arg("agents").wait()?;
         println!("\nghost-api events");
         self.api().arg("events").wait()?;
-        println!("\nagentctl vm list");
-        self.agentctl(&agent)?.args(["vm", "list"]).wait()?;
+        println!("\nagentctl status");
+        self.agentctl(&agent)?.arg("status").wait()?;
         println!("{}", self.what_next());
         Ok(())
     }
@@ -280,6 +280,7 @@ metrics:
             "
 The VM runs until you delete it, also while the agent is stopped. What you can do now:
 
+  ./dev ctl status               is all well, what runs, what it costs, what to do
   ./dev ctl vm status {VM}       what it uses
   ./dev ctl vm stop {VM}         power it off; `vm start {VM}` gives it the same address
   ./dev ctl vm delete {VM}       remove it and everything that was made for it

@@ -19,7 +19,7 @@ use super::reconcile::Reconcile;
 use super::registry::Registry;
 use super::said::{Said, gist};
 use super::wait::within;
-use crate::domain::{AppError, Sighting};
+use crate::domain::{AppError, Sighting, TraceParent};
 use crate::ports::{HypervisorEvent, Ports};
 
 /// How often what could not be undone or finished is tried again.
@@ -122,7 +122,9 @@ impl Follower {
             HypervisorEvent::Power(id, power) => {
                 let cause = self.registry.cause(id);
                 let request_id = cause.as_ref().map(|origin| origin.request_id.as_str());
-                tracing::debug!(vm_id = %id, request_id, %power, "power changed");
+                let trace = cause.as_ref().and_then(|origin| origin.traceparent.as_ref());
+                let trace_id = trace.map(TraceParent::trace_id);
+                tracing::debug!(vm_id = %id, request_id, trace_id, %power, "power changed");
                 self.registry.see(id, Sighting::Power(power));
             }
             // A domain that runs goes on without its definition, so what is left of it has to be seen.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use super::ImageError;
 
@@ -44,7 +45,8 @@ where
     {
         let start = || {
             let ends = End { under_way: Arc::clone(&self.under_way), key: key.clone() };
-            let (work, tasks) = (work(), self.tasks.clone());
+            // Its lines are of whoever asked first.
+            let (work, tasks) = (work().in_current_span(), self.tasks.clone());
             let flight = async move {
                 let task = tasks.spawn(async move {
                     let _ends = ends;

@@ -39,6 +39,10 @@ async fn a_create_is_found_by_its_id_in_log_event_ledger_domain_and_error() {
     let logged = lines(&agent, "e2e-r-1");
     assert!(logged.iter().any(|line| line.contains("done") && line.contains(vm_id)), "{logged:?}");
     assert!(logged.iter().all(|line| line.contains(TRACE)), "{logged:?}");
+    // What was done for it elsewhere: the image's fetch, and what libvirt told meanwhile.
+    for words in ["fetching a base image", "power changed"] {
+        assert!(logged.iter().any(|line| line.contains(words)), "{words}: {logged:?}");
+    }
 
     assert_eq!(next(&mut events).await.kind, "synced");
     loop {

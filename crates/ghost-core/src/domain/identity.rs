@@ -167,6 +167,15 @@ impl fmt::Display for VmRef {
     }
 }
 
+/// An id that somebody else made: 1 to 128 visible ASCII characters.
+pub(super) fn opaque(text: &str) -> Result<String, Invalid> {
+    if (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
+        Ok(text.to_owned())
+    } else {
+        Err(Invalid::new("must be 1 to 128 visible ASCII characters"))
+    }
+}
+
 /// The caller's id of a create; a retry with the same one returns the same VM.
 ///
 /// 1 to 128 visible ASCII characters.
@@ -186,11 +195,7 @@ impl FromStr for RequestId {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        if (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Invalid::new("must be 1 to 128 visible ASCII characters"))
-        }
+        opaque(text).map(Self)
     }
 }
 

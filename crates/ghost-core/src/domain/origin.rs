@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::identity::opaque;
 use super::validation::Invalid;
 
 /// The id of one call at the agent's edge: the caller's `x-request-id`, or one of the agent's own.
@@ -33,11 +34,7 @@ impl FromStr for CallId {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        if (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Invalid::new("must be 1 to 128 visible ASCII characters"))
-        }
+        opaque(text).map(Self)
     }
 }
 

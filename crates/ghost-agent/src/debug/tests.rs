@@ -115,7 +115,7 @@ async fn one_bundle_at_a_time_and_who_leaves_makes_room() {
 async fn until_there_is_room(collector: &Collector) {
     let room = async {
         while collector.collect(1).is_err() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(5), room).await.unwrap();

@@ -14,6 +14,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
@@ -48,6 +49,7 @@ struct Kept {
 pub(super) struct Collector {
     pub(super) address: SocketAddr,
     kept: Arc<Mutex<Kept>>,
+    came: Arc<Notify>,
 }
 
 impl Collector {
@@ -58,12 +60,17 @@ impl Collector {
     pub(super) async fn start_at(address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let collector = Self { address, kept: Arc::default() };
+        let collector = Self { address, kept: Arc::default(), came: Arc::default() };
         let service = TraceServiceServer::new(collector.clone());
         let incoming = TcpListenerStream::new(listener);
         TaskTracker::new()
             .spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
         collector
+    }
+
+    /// Returns once spans came.
+    pub(super) async fn takes(&self) {
+        self.came.notified().await;
     }
 
     pub(super) fn spans(&self) -> Vec<Span> {
@@ -85,6 +92,7 @@ impl TraceService for Collector {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        self.came.notify_one();
         let mut kept = self.kept.lock().unwrap();
         for of_resource in request.into_inner().resource_spans {
             kept.resource = pairs(of_resource.resource.unwrap().attributes);

@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Loaded;
 use crate::grpc::server::ServerError;
+use crate::observability::logging::Hangups;
 use crate::observability::{Observability, tracing as traces};
 use crate::prepare::Prepared;
 use crate::service_manager::ServiceManager;
@@ -36,12 +37,12 @@ pub async fn run(
     loaded: Loaded,
     prepared: Prepared,
     observability: Observability,
+    hangups: Hangups,
 ) -> anyhow::Result<()> {
     let config = &loaded.config;
     tracing::info!(version = crate::VERSION, name = config.agent.name, "starting");
     loaded.notes.iter().for_each(|note| tracing::warn!("{note}"));
     let mut signals = Signals::new().context("cannot receive signals")?;
-    let hangups = signal(SignalKind::hangup()).context("cannot receive signals")?;
     let given = Given { loaded: &loaded, prepared, observability, hangups };
     let mut running = tokio::select! {
         started = Running::start(given) => started?,

@@ -10,6 +10,7 @@ use ghost_agent::config::{Config, ConfigErrors, ConfigSource, Loaded};
 use ghost_agent::control_plane::files;
 use ghost_agent::grpc::call::chain;
 use ghost_agent::observability::Observability;
+use ghost_agent::observability::logging::Hangups;
 use ghost_agent::prepare::prepare;
 use ghost_agent::{VERSION, daemon};
 
@@ -67,6 +68,17 @@ fn check_config(source: &ConfigSource, detail: Detail) -> u8 {
 
 /// Runs the daemon, and gives its exit code.
 fn run(source: &ConfigSource) -> u8 {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return fail(&format!("the system gives no threads or file descriptors: {error}"));
+        }
+    };
+    // First of all: a SIGHUP to an agent that does not await it yet would end it.
+    let hangups = match Hangups::awaited(&runtime) {
+        Ok(hangups) => hangups,
+        Err(error) => return fail(&format!("cannot receive signals: {error}")),
+    };
     let loaded = match Config::load(source) {
         Ok(loaded) => loaded,
         Err(errors) => return refuse(&errors.to_string()),
@@ -83,13 +95,7 @@ fn run(source: &ConfigSource) -> u8 {
         Err(error) => return refuse(&chain(&error)),
     };
     let log = observability.log.clone();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            return fail(&format!("the system gives no threads or file descriptors: {error}"));
-        }
-    };
-    let ended = runtime.block_on(daemon::run(loaded, prepared, observability));
+    let ended = runtime.block_on(daemon::run(loaded, prepared, observability, hangups));
     // What still blocks a thread, such as a file system that hangs, is not waited for.
     runtime.shutdown_timeout(LEFT_BEHIND);
     let code = match ended {

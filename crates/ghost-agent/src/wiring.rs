@@ -69,15 +69,7 @@ impl Parts {
         tracing::info!(agent_id = %state.agent_id, "this agent");
         images::warn_of_weak_rows(&catalog);
         let acceleration = acceleration(config)?;
-        let host = ProcHost.facts().await?;
-        owner::warn_of_too_much(config, &host);
-        let tuning = owner::tuning(config, &host, acceleration);
-        let libvirt_config = LibvirtConfig {
-            observer: Arc::clone(&metrics) as _,
-            ..libvirt_config(config, state.agent_id, acceleration, tuning)
-        };
-        let libvirt = Arc::new(Libvirt::connect(libvirt_config)?);
-        libvirt.check().await.iter().for_each(|finding| tracing::error!("{finding}"));
+        let libvirt = connect(config, state.agent_id, acceleration, &metrics).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let images = images::cache(config, Arc::clone(&clock))?;
         let downloads = images.downloads();
@@ -98,15 +90,12 @@ impl Parts {
         let boot = ports.boot_moment().await?.boot;
         let (registry, limits) = (Arc::new(Registry::default()), limits(config));
         Reconcile::new(ports.clone(), Arc::clone(&registry), limits).adopt().await?;
-        let about = About {
-            agent_id: state.agent_id,
-            name: config.agent.name.clone(),
-            acceleration: match acceleration {
-                Acceleration::Kvm => "kvm",
-                Acceleration::Tcg => "tcg",
-            },
-            boot,
+        let acceleration = match acceleration {
+            Acceleration::Kvm => "kvm",
+            Acceleration::Tcg => "tcg",
         };
+        let name = config.agent.name.clone();
+        let about = About { agent_id: state.agent_id, name, acceleration, boot };
         let node = Arc::default();
         let quotas = Arc::new(Quotas::new(&config.rates));
         let retention = images::retention(config);
@@ -236,6 +225,24 @@ fn limits(config: &Config) -> Limits {
         overcommit: config.resources.overcommit(),
         ..Limits::default()
     }
+}
+
+/// Begins to connect to libvirt, and says what is wrong there by now.
+async fn connect(
+    config: &Config,
+    agent: Uuid,
+    acceleration: Acceleration,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Arc<Libvirt>> {
+    let host = ProcHost.facts().await?;
+    owner::warn_of_too_much(config, &host);
+    let tuning = owner::tuning(config, &host, acceleration);
+    let libvirt = Libvirt::connect(LibvirtConfig {
+        observer: Arc::clone(metrics) as _,
+        ..libvirt_config(config, agent, acceleration, tuning)
+    })?;
+    libvirt.check().await.iter().for_each(|finding| tracing::error!("{finding}"));
+    Ok(Arc::new(libvirt))
 }
 
 fn libvirt_config(

@@ -1,26 +1,28 @@
 //! The start: what is shown first, what is read next, the doors last.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ghost_core::application::LinkState;
 use ghost_host::Tailscale;
-use tokio::signal::unix::Signal;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Running;
 use super::shown::Shown;
 
-use crate::config::{Grpc, ListenAddr, Loaded, TcpListener, check};
+use crate::config::{Config, Grpc, ListenAddr, Loaded, TcpListener, check};
 use crate::grpc::access::Access;
 use crate::grpc::doors::{self, Doors};
 use crate::grpc::listen::{Callers, Security};
 use crate::grpc::operations::OperationsApi;
 use crate::grpc::{Listeners, server, unix};
+use crate::health::HealthView;
 use crate::identity::Identity;
 use crate::observability::Observability;
+use crate::observability::logging::{Hangups, LogHandle};
 use crate::observability::metrics::{LogCounts, Metrics};
 use crate::observability::tracing::Source;
 use crate::prepare::Prepared;
@@ -30,96 +32,143 @@ use crate::wiring::{Beside, Parts};
 /// How long the start waits for VMs to be reconciled with libvirt.
 const FIRST_PASS: Duration = Duration::from_secs(5);
 
-/// What runs until the daemon closes.
-type Background = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 /// What the daemon is started with.
 pub(super) struct Given<'a> {
     pub(super) loaded: &'a Loaded,
     pub(super) prepared: Prepared,
     pub(super) observability: Observability,
-    pub(super) hangups: Signal,
+    pub(super) hangups: Hangups,
+}
+
+/// How it goes with the control plane.
+type Link = watch::Receiver<LinkState>;
+
+/// What everything that runs ends by.
+#[derive(Debug, Default)]
+struct Ends {
+    background: TaskTracker,
+    closing: CancellationToken,
+    watched: CancellationToken,
+}
+
+impl Ends {
+    /// Runs it until the doors close.
+    fn until_closing(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.background.spawn(self.closing.clone().run_until_cancelled_owned(work));
+    }
+
+    /// Runs it until no call needs libvirt's events any more.
+    fn until_watched(
+        &self,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> JoinHandle<Option<()>> {
+        self.background.spawn(self.watched.clone().run_until_cancelled_owned(work))
+    }
 }
 
 impl Running {
     /// # Errors
     /// What kept the daemon from starting, with its remedy.
     pub(super) async fn start(given: Given<'_>) -> anyhow::Result<Self> {
-        let Given { loaded, prepared, observability, hangups } = given;
+        let Given { loaded, prepared: Prepared { catalog, identity }, observability, hangups } =
+            given;
         let (config, Observability { log, exporting }) = (&loaded.config, observability);
-        let (background, closing) = (TaskTracker::new(), CancellationToken::new());
-        let spawn = |work: Background| {
-            background.spawn(closing.clone().run_until_cancelled_owned(work));
-        };
-        spawn(Box::pin(log.clone().keep(hangups)));
-        let (watched, metrics) = (CancellationToken::new(), Arc::<Metrics>::default());
-        let shown =
-            Shown::begin(&config.metrics, &metrics, background.clone(), watched.clone()).await?;
-        let parts = Parts::start(config, prepared.catalog, metrics).await?;
+        let (ends, metrics) = (Ends::default(), Arc::<Metrics>::default());
+        ends.until_closing(log.clone().keep(hangups));
+        let (background, watched) = (ends.background.clone(), ends.watched.clone());
+        let shown = Shown::begin(&config.metrics, &metrics, background, watched).await?;
+        let parts = Parts::start(config, catalog, metrics).await?;
         let traces = exporting.map(|exporting| exporting.start(&source(&parts)));
-        let (watching, first_pass) = parts.watch(closing.clone(), shown.watch.clone());
-        let watching = background.spawn(watched.clone().run_until_cancelled_owned(watching));
-        until_reconciled(first_pass).await;
-        background.spawn(watched.clone().run_until_cancelled_owned(parts.tune()));
-        spawn(Box::pin(parts.keep_images_up()));
+        let watching = reconciled(&ends, &parts, &shown).await;
+
         let access = Access::new(config.grpc.allowed_clients.iter().cloned());
-        let (listeners, connections) =
-            Listeners::new(background.clone(), closing.clone(), access.clone());
+        let (background, closing) = (ends.background.clone(), ends.closing.clone());
+        let (listeners, connections) = Listeners::new(background, closing, access.clone());
         let vpn = Tailscale::new(&config.vpn.socket);
         let vpn = Arc::new(VpnWatch::new(Arc::new(vpn), Arc::clone(&parts.api.clock)));
-        let identity = prepared.identity;
         let doors = match open(&config.grpc, identity.clone(), &vpn, listeners).await {
             Ok(doors) => doors,
             Err(error) => {
-                watched.cancel();
+                ends.watched.cancel();
                 parts.stop().await;
                 return Err(error);
             }
         };
-        let (control_plane, link) = match &identity {
-            Some(identity) => parts.control_plane(config, identity, &vpn.view(), &closing)?,
-            None => (Vec::new(), None),
-        };
-        for work in control_plane {
-            background.spawn(work);
-        }
-        let health = shown.view.clone();
-        let lost = log.clone();
-        shown.look_at(parts.health_sources(
-            config,
-            identity.as_ref(),
-            &vpn.view(),
-            link.clone(),
-            closing.clone(),
-            Arc::new(move || lost.dropped()),
-        ));
-        let counted = log.clone();
-        let logs = move || LogCounts { lines: counted.lines(), dropped: counted.dropped() };
-        let beside = Beside {
-            identity: identity.clone(),
-            link,
-            health: health.clone(),
-            logs: Arc::new(logs),
-        };
-        spawn(Box::pin(parts.show_to_metrics(beside)));
-        spawn(Box::pin(vpn.run()));
+        let link = join_cloud(&ends, &parts, config, identity.as_ref(), &vpn)?;
+        let seen = Seen { identity: identity.clone(), link, log };
+        let (operations, health) = show(&ends, &parts, loaded, shown, &vpn, seen);
+        ends.until_closing(vpn.run());
         if let Some(identity) = identity {
-            spawn(Box::pin(identity.watch_files()));
+            ends.until_closing(identity.watch_files());
         }
         if let Some(doors) = doors {
-            spawn(Box::pin(doors.keep()));
+            ends.until_closing(doors.keep());
         }
-        let lines = log.clone();
-        let lines = Arc::new(move |most| lines.recent(most));
-        let debug = parts.debug(config, check::shown(loaded), health.clone(), lines);
-        let quotas = Arc::clone(&parts.api.quotas);
-        let operations =
-            OperationsApi { quotas, health: health.clone(), debug: Arc::new(debug), log };
-        let api = parts.api.clone();
-        let serving = server::serve(api, operations, access, connections, health, closing.clone());
-        let serving = background.spawn(serving);
+        let (api, closing) = (parts.api.clone(), ends.closing.clone());
+        let serving = server::serve(api, operations, access, connections, health, closing);
+        let serving = ends.background.spawn(serving);
+        let Ends { background, closing, watched } = ends;
         Ok(Self { parts, closing, watched, background, serving, watching, traces })
     }
+}
+
+/// Begins the watch of libvirt and what follows the first pass, which is awaited.
+async fn reconciled(ends: &Ends, parts: &Parts, shown: &Shown) -> JoinHandle<Option<()>> {
+    let (watching, first_pass) = parts.watch(ends.closing.clone(), shown.watch.clone());
+    let watching = ends.until_watched(watching);
+    until_reconciled(first_pass).await;
+    ends.until_watched(parts.tune());
+    ends.until_closing(parts.keep_images_up());
+    watching
+}
+
+/// Begins what enrols, beats and tells events, if there is a control plane; gives how that goes.
+fn join_cloud(
+    ends: &Ends,
+    parts: &Parts,
+    config: &Config,
+    identity: Option<&Arc<Identity>>,
+    vpn: &VpnWatch,
+) -> anyhow::Result<Option<Link>> {
+    let Some(identity) = identity else { return Ok(None) };
+    let (work, link) = parts.control_plane(config, identity, &vpn.view(), &ends.closing)?;
+    for each in work {
+        ends.background.spawn(each);
+    }
+    Ok(link)
+}
+
+/// What health, metrics and the operator are shown, apart from the parts.
+struct Seen {
+    identity: Option<Arc<Identity>>,
+    link: Option<Link>,
+    log: LogHandle,
+}
+
+/// Lets health, metrics and the operator's calls look at what runs.
+fn show(
+    ends: &Ends,
+    parts: &Parts,
+    loaded: &Loaded,
+    shown: Shown,
+    vpn: &VpnWatch,
+    Seen { identity, link, log }: Seen,
+) -> (OperationsApi, HealthView) {
+    let (health, lost) = (shown.view.clone(), log.clone());
+    let lost = Arc::new(move || lost.dropped());
+    let (closing, config) = (ends.closing.clone(), &loaded.config);
+    let (id, vpn) = (identity.as_ref(), vpn.view());
+    shown.look_at(parts.health_sources(config, id, &vpn, link.clone(), closing, lost));
+    let counted = log.clone();
+    let logs = move || LogCounts { lines: counted.lines(), dropped: counted.dropped() };
+    let beside = Beside { identity, link, health: health.clone(), logs: Arc::new(logs) };
+    ends.until_closing(parts.show_to_metrics(beside));
+    let lines = log.clone();
+    let lines = Arc::new(move |most| lines.recent(most));
+    let debug = Arc::new(parts.debug(config, check::shown(loaded), health.clone(), lines));
+    let quotas = Arc::clone(&parts.api.quotas);
+    let operations = OperationsApi { quotas, health: health.clone(), debug, log };
+    (operations, health)
 }
 
 fn source(parts: &Parts) -> Source {

@@ -35,7 +35,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry};
 
 pub use fault::cause;
-pub use handle::LogHandle;
+pub use handle::{Hangups, LogHandle};
 pub use level::LevelNow;
 pub use place::{LogError, look};
 

@@ -5,12 +5,28 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use ghost_core::ports::Clock;
-use tokio::signal::unix::Signal;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::layer::Outputs;
 use super::level::{ALWAYS, LevelNow, Switch};
 use super::ring::Ring;
 use crate::config::LogLevel;
+
+/// The `SIGHUP`s that come: until they are awaited, one ends the process.
+#[derive(Debug)]
+pub struct Hangups(Signal);
+
+impl Hangups {
+    /// Awaits them, from now on.
+    ///
+    /// # Errors
+    /// What the operating system says of it.
+    pub fn awaited(runtime: &Runtime) -> std::io::Result<Self> {
+        let _inside = runtime.enter();
+        signal(SignalKind::hangup()).map(Self)
+    }
+}
 
 /// The log that runs. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -83,7 +99,7 @@ impl LogHandle {
     }
 
     /// Opens the file anew on each of `hangups`, and takes a level back when its time is over; for ever.
-    pub async fn keep(self, mut hangups: Signal) {
+    pub async fn keep(self, Hangups(mut hangups): Hangups) {
         loop {
             tokio::select! {
                 () = self.switch.over(&*self.outputs.clock) => self.say_over(),

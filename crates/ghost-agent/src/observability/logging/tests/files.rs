@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::super::file::LogFile;
 use super::super::file::Rules;
+use super::super::handle::Hangups;
 use super::super::queue::{Batch, Sink};
 use super::*;
 
@@ -217,12 +218,17 @@ fn neither_a_link_nor_a_fifo_is_written_to() {
     assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious\n");
 }
 
-#[tokio::test]
-async fn a_hangup_opens_the_file_anew() {
-    use tokio::signal::unix::{SignalKind, signal};
+#[test]
+fn a_hangup_opens_the_file_anew() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let hangups = Hangups::awaited(&runtime).unwrap();
+    runtime.block_on(a_hangup_opens_it_anew(hangups));
+}
+
+async fn a_hangup_opens_it_anew(hangups: Hangups) {
     // Only errors are written: no line shows the writer that the file was moved.
     let rig = Rig::new(|logging| logging.level = LogLevel::Error);
-    let keep = rig.log.clone().keep(signal(SignalKind::hangup()).unwrap());
+    let keep = rig.log.clone().keep(hangups);
     let hang_up = async {
         let aside = rig.folder.path().join("aside");
         tracing::error!("before");

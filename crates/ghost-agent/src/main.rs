@@ -48,7 +48,10 @@ fn main() -> ExitCode {
             let detail = if show { Detail::Values } else { Detail::Verdict };
             ExitCode::from(check_config(&source, detail))
         }
-        None => ghost_libvirt::leave(run(&source)),
+        None => {
+            ghost_libvirt::share_heaps();
+            ghost_libvirt::leave(run(&source))
+        }
     }
 }
 

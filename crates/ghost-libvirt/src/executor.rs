@@ -3,7 +3,7 @@
 //! Invariants: the caller has an answer at its deadline, whatever libvirt does; a call that hangs
 //! beyond it costs one thread and starves nobody, because a fresh worker takes its place (up to
 //! [`MOST_WORKERS`]); a call that nobody waits for any more, be it past its deadline or dropped, is not
-//! begun; a call that panics is its caller's failure and costs no thread. A call that was begun and
+//! begun; nobody waits for a connection to a libvirt that is known to be lost; a call that panics is its caller's failure and costs no thread. A call that was begun and
 //! given up may still take effect: until it has ended, no other call that changes the same VM is begun,
 //! so that nothing is undone before it is done.
 
@@ -12,14 +12,16 @@ mod worker;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ghost_core::domain::VmId;
-use tokio::sync::oneshot;
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, oneshot};
 
 use crate::backoff::jitter;
-use crate::breaker::{Admission, Breaker, Intent};
+use crate::breaker::{Admission, Breaker, Intent, Refusal};
 use crate::connections::Connections;
 use crate::failure::Failure;
 use crate::observer::{CallObserver, CallOutcome, name_of};
@@ -67,6 +69,8 @@ pub(crate) struct Executor {
     queue: Arc<Queue>,
     threads: Arc<Threads>,
     breaker: Mutex<Breaker>,
+    /// Libvirt was lost: who waits for a connection waits in vain.
+    lost: Notify,
     limits: Limits,
     observer: Arc<dyn CallObserver>,
     epoch: Instant,
@@ -80,10 +84,10 @@ impl Executor {
         observer: Arc<dyn CallObserver>,
     ) -> Result<Self, Failure> {
         let (queue, threads) = <(Arc<Queue>, Arc<Threads>)>::default();
-        let breaker = Mutex::default();
+        let (breaker, lost) = (Mutex::default(), Notify::new());
         // Whole before the first worker starts: its drop ends those that did, if a later one can't.
         let epoch = Instant::now();
-        let executor = Self { queue, threads, breaker, limits, observer, epoch };
+        let executor = Self { queue, threads, breaker, lost, limits, observer, epoch };
         for _ in 0..WORKERS {
             worker::spawn(&executor.threads, &executor.queue, &connections)
                 .map_err(worker::no_thread)?;
@@ -102,8 +106,7 @@ impl Executor {
         effort: Effort,
         operation: impl FnOnce(&Conn) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let admission = self.admit(what, effort, Intent::Look)?;
-        self.make(admission, None, what, effort, operation).await
+        self.make((Intent::Look, None), what, effort, operation).await
     }
 
     /// As [`Executor::call`], for what changes this VM. It is refused at once while libvirt is known to
@@ -118,8 +121,7 @@ impl Executor {
         if let Some(earlier) = self.queue.unfinished(id) {
             return self.refuse(what, Failure::Unfinished { earlier });
         }
-        let admission = self.admit(what, effort, Intent::Change)?;
-        self.make(admission, Some(Changes { id, what }), what, effort, operation).await
+        self.make((Intent::Change, Some(Changes { id, what })), what, effort, operation).await
     }
 
     /// As [`Executor::call_for`], for what ends a call that hangs, because it pulls the domain from under
@@ -131,9 +133,8 @@ impl Executor {
         effort: Effort,
         operation: impl FnOnce(&Conn) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let admission = self.admit(what, effort, Intent::Change)?;
-        let changes = Some(Changes { id, what });
-        let done = self.make(admission, changes, what, effort, operation).await?;
+        let changes = (Intent::Change, Some(Changes { id, what }));
+        let done = self.make(changes, what, effort, operation).await?;
         let ended = tokio::time::timeout(END_OF_WHAT_WAS_CUT, self.queue.until_finished(id));
         match (ended.await, self.queue.unfinished(id)) {
             (Err(_elapsed), Some(earlier)) => Err(Failure::Unfinished { earlier }),
@@ -149,8 +150,7 @@ impl Executor {
         effort: Effort,
         operation: impl FnOnce(&Conn) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let admission = self.admit(what, effort, Intent::Change)?;
-        self.make(admission, None, what, effort, operation).await
+        self.make((Intent::Change, None), what, effort, operation).await
     }
 
     fn admit(
@@ -172,12 +172,14 @@ impl Executor {
 
     async fn make<T: Send + 'static>(
         &self,
-        admission: Admission,
-        changes: Option<Changes>,
+        (intent, changes): (Intent, Option<Changes>),
         what: &'static str,
         effort: Effort,
         operation: impl FnOnce(&Conn) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
+        // From before it is admitted: no loss goes unheard.
+        let lost = self.lost.notified();
+        let admission = self.admit(what, effort, intent)?;
         let (limit, begun) = (self.limits.of(effort), Instant::now());
         let (answer, answered) = oneshot::channel();
         let span = span_of(what);
@@ -192,15 +194,39 @@ impl Executor {
             Box::new(move || drop(answer.send(result)))
         });
         let Some(ticket) = self.queue.push(job) else { return self.refuse(what, Failure::Stopped) };
-        let _waiting = Waiting { executor: self, ticket, admission };
-        let result = match tokio::time::timeout(limit, answered).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_dropped)) => Err(Failure::Stopped),
-            Err(_elapsed) => Err(Failure::TimedOut { what, limit }),
+        let waiting = Waiting { executor: self, ticket, admission };
+        let result = tokio::select! {
+            biased;
+            answered = tokio::time::timeout(limit, answered) => match answered {
+                Ok(Ok(result)) => result,
+                Ok(Err(_dropped)) => Err(Failure::Stopped),
+                Err(_elapsed) => Err(Failure::TimedOut { what, limit }),
+            },
+            refusal = self.lost_before_it_began(lost, &waiting.ticket, limit) => Err(refusal.into()),
         };
         self.learn(&result);
         self.observer.call_ended(name_of(what), CallOutcome::of(&result), begun.elapsed());
         result
+    }
+
+    /// Waits until libvirt is lost while the call waits for a worker or a connection: then it is not begun any more.
+    async fn lost_before_it_began(
+        &self,
+        first: Notified<'_>,
+        ticket: &Ticket,
+        limit: Duration,
+    ) -> Refusal {
+        let mut lost = pin!(first);
+        loop {
+            lost.as_mut().await;
+            lost.set(self.lost.notified());
+            let admitted = self.breaker().admit(self.epoch.elapsed(), limit, Intent::Change);
+            if let Err(refusal) = admitted
+                && self.queue.give_up_unless_begun(ticket)
+            {
+                return refusal;
+            }
+        }
     }
 
     /// Tells the breaker how a call went.
@@ -210,14 +236,16 @@ impl Executor {
                 self.breaker().failed(self.epoch.elapsed(), jitter());
             }
             // They say nothing of libvirt.
-            Err(Failure::Stopped | Failure::Panicked { .. }) => {}
+            Err(Failure::Stopped | Failure::Panicked { .. } | Failure::Resting(_)) => {}
             Ok(_) | Err(_) => self.breaker().succeeded(),
         }
     }
 
-    /// Refuses calls at once, but for a probe now and then: somebody has lost libvirt.
+    /// Refuses calls at once, also those that wait to be begun, but for a probe now and then: somebody has lost
+    /// libvirt.
     pub(crate) fn libvirt_is_lost(&self, reason: &'static str) {
         self.breaker().lost(self.epoch.elapsed(), jitter(), reason);
+        self.lost.notify_waiters();
     }
 
     /// Forgets earlier outages: somebody has seen libvirt alive.

@@ -46,7 +46,7 @@ pub use facts::{DomainFacts, LibvirtFacts};
 pub use libvirt::{Libvirt, LibvirtConfig};
 pub use observer::{CallObserver, CallOutcome};
 pub use preflight::PART;
-pub use sys::leave;
+pub use sys::{leave, share_heaps};
 pub use tuning::Tuning;
 pub use vitals::{BreakerState, Enforcement, Policy, Vitals, Workers};
 pub use watch::ConnectionState;

@@ -84,11 +84,11 @@ async fn the_domain_is_undefined_behind_our_back() {
     eventually("the running domain's definition", RECONCILED, again).await.unwrap();
     assert_eq!(stage.status(&vm).await.status, "running");
 
-    stage.cut(&vm).await.unwrap();
+    stage.when_free(async || stage.cut(&vm).await).await;
     stage.lab.virsh(&["undefine", &vm.id]).await.unwrap();
     eventually("the domain's definition", RECONCILED, again).await.unwrap();
     stage.becomes(&vm, "stopped", SOON).await;
-    stage.start(&vm).await.unwrap();
+    stage.when_free(async || stage.start(&vm).await).await;
     stage.delete(&vm).await.unwrap();
     stage.stop().await;
 }

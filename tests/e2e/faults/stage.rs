@@ -105,6 +105,17 @@ impl Stage {
         Ok(self.api.clone().delete_vm(request).await?.into_inner())
     }
 
+    /// Does it, again and again while another operation on the VM is under way: what the agent does of itself to what
+    /// it finds has no event.
+    pub(crate) async fn when_free<T>(&self, mut verb: impl AsyncFnMut() -> Result<T, Status>) -> T {
+        let done = eventually("the end of another operation", EVENT, async || match verb().await {
+            Ok(done) => Ok(Some(done)),
+            Err(busy) if busy.code() == Code::Aborted => Ok(None),
+            Err(other) => Err(other.into()),
+        });
+        done.await.unwrap()
+    }
+
     /// Its status, which must be answered at once whatever libvirt does.
     pub(crate) async fn status(&self, vm: &Vm) -> GetVmStatusResponse {
         let asked = Instant::now();

@@ -1,9 +1,9 @@
 //! The queue between callers and workers. All of its state is under one lock, never held while
 //! libvirt is called.
 //!
-//! A job's phases: `Queued ─▶ Running ─▶ Done`; a caller that gives up turns `Queued` into
-//! `Forsaken` (never begun), and `Running` into `Hung`: then another worker takes the place of the one
-//! that hangs. A job that changes a VM is remembered while it hangs.
+//! A job's phases: `Queued ─▶ Connecting ─▶ Running ─▶ Done`; a caller that gives up turns `Queued` into
+//! `Forsaken`, `Connecting` into `Stuck` (neither is ever begun), and `Running` into `Hung`: then another worker takes
+//! the place of the one that hangs. A job that changes a VM is remembered while it hangs.
 //!
 //! Invariant: a job that was begun and given up is `Hung` until it ends; [`WORKERS`] workers do not hang, or less while there is no room for more; a worker that
 //! comes back from a call that hung ends if its place was taken, and keeps it if not.
@@ -22,10 +22,12 @@ use crate::sys::{Conn, LibvirtError};
 use crate::vitals::Workers;
 
 const QUEUED: u8 = 0;
-const RUNNING: u8 = 1;
-const DONE: u8 = 2;
-const FORSAKEN: u8 = 3;
-const HUNG: u8 = 4;
+const CONNECTING: u8 = 1;
+const RUNNING: u8 = 2;
+const DONE: u8 = 3;
+const FORSAKEN: u8 = 4;
+const STUCK: u8 = 5;
+const HUNG: u8 = 6;
 
 /// Makes the call and gives what tells the caller, to be called when the connection is free again.
 type Run = Box<dyn FnOnce(Result<&Conn, LibvirtError>) -> Answer + Send>;
@@ -62,10 +64,16 @@ impl Job {
 
     /// Makes the call, if somebody still waits for it.
     pub(super) fn run(self, connections: &Connections, queue: &Queue) {
-        if !self.ticket.step(QUEUED, RUNNING) {
+        if !self.ticket.step(QUEUED, CONNECTING) {
             return;
         }
-        let answer = match connections.take() {
+        // A libvirtd that hangs lets nobody in, and there is no keepalive yet that would end the wait.
+        let conn = connections.take();
+        if !self.ticket.step(CONNECTING, RUNNING) {
+            conn.into_iter().for_each(|conn| connections.give_back(conn));
+            return queue.done(&self.ticket);
+        }
+        let answer = match conn {
             Ok(conn) => {
                 let answer = (self.run)(Ok(&conn));
                 connections.give_back(conn);
@@ -111,6 +119,26 @@ impl State {
     /// Workers that do not hang.
     fn at_work(&self) -> usize {
         self.workers.saturating_sub(self.hung)
+    }
+
+    /// Gives up a call that was not begun; whether it was not.
+    fn forsake(&mut self, ticket: &Ticket) -> bool {
+        if ticket.step(QUEUED, FORSAKEN) {
+            return true;
+        }
+        let stuck = ticket.step(CONNECTING, STUCK);
+        self.hung += usize::from(stuck);
+        stuck
+    }
+
+    /// Gives up a call that was begun; whether it has not ended.
+    fn hang(&mut self, ticket: &Ticket) -> bool {
+        let hangs = ticket.step(RUNNING, HUNG);
+        if hangs {
+            self.hung += 1;
+            self.unfinished.extend(ticket.changes);
+        }
+        hangs
     }
 }
 
@@ -167,7 +195,9 @@ impl Queue {
     /// A call has ended, however late.
     fn done(&self, ticket: &Ticket) {
         let mut state = self.state();
-        if !ticket.step(RUNNING, DONE) && ticket.step(HUNG, DONE) {
+        if ticket.step(STUCK, DONE) {
+            state.hung = state.hung.saturating_sub(1);
+        } else if !ticket.step(RUNNING, DONE) && ticket.step(HUNG, DONE) {
             state.hung = state.hung.saturating_sub(1);
             let ended = state.unfinished.iter().position(|one| Some(*one) == ticket.changes);
             ended.map(|ended| state.unfinished.swap_remove(ended));
@@ -194,29 +224,33 @@ impl Queue {
     /// The caller waits no more, because its deadline has passed or it was dropped. Means nothing
     /// once the call has ended.
     pub(super) fn give_up(self: &Arc<Self>, ticket: &Ticket) {
-        if !self.lacks_a_worker_without(ticket) {
-            return;
+        let mut state = self.state();
+        // In the order of a job's life, which goes on meanwhile: none may slip through.
+        if state.forsake(ticket) || state.hang(ticket) {
+            self.fill_up(state);
         }
+    }
+
+    /// The caller waits no more if the call was not begun, which then it never is; says whether it was not.
+    pub(super) fn give_up_unless_begun(self: &Arc<Self>, ticket: &Ticket) -> bool {
+        let mut state = self.state();
+        let forsaken = state.forsake(ticket);
+        if forsaken {
+            self.fill_up(state);
+        }
+        forsaken
+    }
+
+    /// Starts a worker if there are too few.
+    fn fill_up(self: &Arc<Self>, state: MutexGuard<'_, State>) {
+        let lacks = !state.closed && state.at_work() < WORKERS && state.workers < MOST_WORKERS;
+        drop(state);
         // A failure is made good by the next call that is given up, or by the worker if it comes back.
-        if !self.replace.get().is_some_and(|replace| replace(self)) {
+        if lacks && !self.replace.get().is_some_and(|replace| replace(self)) {
             tracing::error!(
                 "a call of libvirt hangs, and no thread is to be had in place of its own"
             );
         }
-    }
-
-    /// Notes that a call is given up; whether a worker is to be started.
-    fn lacks_a_worker_without(&self, ticket: &Ticket) -> bool {
-        let mut state = self.state();
-        // In the order of a job's life, which goes on meanwhile: none may slip through.
-        if !ticket.step(QUEUED, FORSAKEN) {
-            if !ticket.step(RUNNING, HUNG) {
-                return false;
-            }
-            state.hung += 1;
-            state.unfinished.extend(ticket.changes);
-        }
-        !state.closed && state.at_work() < WORKERS && state.workers < MOST_WORKERS
     }
 
     /// Refuses new jobs and drops those that wait: their callers are told that the agent stops.

@@ -82,6 +82,54 @@ async fn after_five_outages_calls_fail_at_once_until_libvirt_is_back() {
     ));
 }
 
+/// Fault: libvirtd hangs when a call needs a new connection, which no keepalive watches yet. Promise: 7. Result: the
+/// call fails when the loss is noticed, not at its deadline, and is not begun afterwards.
+#[tokio::test]
+async fn a_call_that_waits_for_its_connection_fails_when_libvirt_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("frozen");
+    let frozen = tokio::net::UnixListener::bind(&socket).unwrap();
+    let uri = format!("qemu+unix:///system?socket={}", socket.display());
+    let executor = executor(&uri);
+    let id = VmId::generate();
+    let (begun, was_begun) = mpsc::channel::<()>();
+    let call = executor.call_for(id, "start", Effort::Slow, move |_| Ok(begun.send(()).is_ok()));
+    let lose = async {
+        let (connection, _) = frozen.accept().await.unwrap();
+        executor.libvirt_is_lost("it does not answer");
+        connection
+    };
+    let (refused, connection) = tokio::join!(call, lose);
+    assert!(matches!(refused, Err(Failure::Resting(_))), "{refused:?}");
+    assert_eq!(executor.queue.unfinished(id), None);
+    let workers = executor.workers();
+    assert_eq!((workers.hung, workers.idle + workers.busy), (1, WORKERS), "{workers:?}");
+    // It is lost still: that nobody was asked is no proof that it is back.
+    let refused = executor.call_for(id, "start", Effort::Slow, |_| Ok(())).await;
+    assert!(matches!(refused, Err(Failure::Resting(_))), "{refused:?}");
+    drop((connection, frozen));
+    assert!(was_begun.recv().is_err(), "the refused call was made nevertheless");
+}
+
+/// A call that was begun may have its answer on the way.
+#[tokio::test]
+async fn a_call_that_was_begun_is_not_refused_when_libvirt_is_lost() {
+    let executor = executor("test:///default");
+    let (begun, was_begun) = oneshot::channel();
+    let (release, hang) = mpsc::channel::<()>();
+    let call = executor.call("ask", Effort::Slow, move |_| {
+        begun.send(()).unwrap();
+        Ok(hang.recv().is_ok())
+    });
+    let lose = async {
+        was_begun.await.unwrap();
+        executor.libvirt_is_lost("it does not answer");
+        release.send(()).unwrap();
+    };
+    let (answer, ()) = tokio::join!(call, lose);
+    assert!(matches!(answer, Ok(true)), "{answer:?}");
+}
+
 #[tokio::test]
 async fn a_refusal_is_no_outage() {
     let executor = executor("test:///default");

@@ -37,7 +37,7 @@ pub(crate) fn coverage(stages: &mut Stages) -> anyhow::Result<()> {
             "llvm-cov",
             "report",
             "--ignore-filename-regex",
-            "(xtask|tests/e2e|bench|target)/",
+            "(xtask|tests/e2e|tests/otlp|bench|target)/",
         ]))
         .args(["--fail-under-lines", FLOOR])
         .wait()

@@ -23,9 +23,13 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("ghost-api", &["ghost-proto", "ghost-door"]),
     ("agentctl", &["ghost-proto", "ghost-scrub"]),
     ("ghost-e2e", &["ghost-core", "ghost-proto"]),
-    ("ghost-bench", &["ghost-core", "ghost-proto", "ghost-e2e"]),
+    ("ghost-otlp", &[]),
+    ("ghost-bench", &["ghost-core", "ghost-proto", "ghost-e2e", "ghost-otlp"]),
     ("xtask", &[]),
 ];
+
+/// What any crate's tests may know, and nothing shipped.
+const FOR_TESTS: &[&str] = &["ghost-otlp"];
 
 /// What ghost-core may take from outside: data, ids, errors, and traits. No transport, no runtime, no libvirt.
 const CORE_MAY_TAKE: &[&str] = &[
@@ -97,6 +101,7 @@ fn forbidden(package: &Package, ours: &BTreeSet<&str>) -> Vec<String> {
         .filter(|to| ours.contains(to.name.as_str()) && !allowed.contains(&to.name.as_str()))
         // A crate's tests may name the crate itself, to switch on its feature "testing".
         .filter(|to| !(to.name == package.name && to.kind == Kind::Dev))
+        .filter(|to| !(FOR_TESTS.contains(&to.name.as_str()) && to.kind == Kind::Dev))
         .map(|to| format!("{name} -> {}", to.name));
     let outside = package
         .dependencies

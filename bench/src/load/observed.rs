@@ -4,22 +4,16 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use ghost_e2e::agent::Home;
 use ghost_e2e::client::mini;
 use ghost_e2e::wait::eventually;
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
-    TraceService, TraceServiceServer,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Child;
-use tonic::transport::Server;
-use tonic::{Request, Response, Status};
 
 use super::{Call, Connections, Tally, closed, count, millis};
 use crate::LEVEL;
@@ -75,7 +69,14 @@ impl Way {
 /// # Errors
 /// If something can't be measured.
 pub(crate) async fn measure() -> anyhow::Result<Vec<Row>> {
-    let collector = Collector::start().await?;
+    let spans = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&spans);
+    // Counts what it is sent and forgets it.
+    let collector = ghost_otlp::collect(([127, 0, 0, 1], 0).into(), move |came| {
+        let scopes = came.into_iter().flat_map(|of_resource| of_resource.scope_spans);
+        counted.fetch_add(scopes.map(|scope| scope.spans.len()).sum(), Ordering::Relaxed);
+    })
+    .await?;
     // Freed at once: the agents of this run take it.
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let home = Home::new().await?.leaves_vms().with_blank_vms().await?;
@@ -93,14 +94,14 @@ pub(crate) async fn measure() -> anyhow::Result<Vec<Row>> {
         println!("tracing: turn {} of {TURNS}", turn + 1);
         for (way, tally) in Way::ALL.into_iter().zip(&mut tallies) {
             let endpoint = match way {
-                Way::Traced => format!("http://{}", collector.address),
+                Way::Traced => format!("http://{collector}"),
                 Way::Unseen | Way::Logged | Way::LoggedInFull => String::new(),
             };
             home = home.with(LEVEL, way.level()).with("TRACING__OTLP_ENDPOINT", endpoint);
             tally.add(one_turn(&home, address, &mut vms).await?);
         }
     }
-    println!("tracing: the collector took {} spans", collector.spans());
+    println!("tracing: the collector took {} spans", spans.load(Ordering::Relaxed));
     rows(&tallies)
 }
 
@@ -162,40 +163,4 @@ fn rows(tallies: &[Tally; 4]) -> anyhow::Result<Vec<Row>> {
 fn rate(tally: &Tally) -> anyhow::Result<Samples> {
     let span = TURN.as_secs_f64() * count(TURNS);
     Samples::new([count(tally.times.len()) / span])
-}
-
-/// A collector that counts what it is sent and forgets it.
-#[derive(Debug, Clone)]
-struct Collector {
-    address: SocketAddr,
-    spans: std::sync::Arc<std::sync::atomic::AtomicUsize>,
-}
-
-impl Collector {
-    async fn start() -> anyhow::Result<Self> {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        let collector = Self { address: listener.local_addr()?, spans: std::sync::Arc::default() };
-        let service = TraceServiceServer::new(collector.clone());
-        let incoming = tonic::transport::server::TcpIncoming::from(listener);
-        #[expect(clippy::disallowed_methods, reason = "ends with the process")]
-        tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
-        Ok(collector)
-    }
-
-    fn spans(&self) -> usize {
-        self.spans.load(std::sync::atomic::Ordering::Relaxed)
-    }
-}
-
-#[tonic::async_trait]
-impl TraceService for Collector {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let scopes = request.into_inner().resource_spans.into_iter().flat_map(|of| of.scope_spans);
-        let spans = scopes.map(|scope| scope.spans.len()).sum();
-        self.spans.fetch_add(spans, std::sync::atomic::Ordering::Relaxed);
-        Ok(Response::new(ExportTraceServiceResponse::default()))
-    }
 }

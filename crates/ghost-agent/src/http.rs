@@ -12,37 +12,27 @@ mod tests;
 
 pub use document::of as health_document;
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hyper::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use ghost_door::http::Limits;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::health::HealthView;
 use host::Hosts;
 
-/// Most connections at once; beyond that one is closed as soon as it is there.
-const CONNECTIONS: usize = 64;
-/// Longest wait for the whole head of a request, the first or the next one on a connection.
-const HEAD_LIMIT: Duration = Duration::from_secs(5);
-/// Largest head of a request, in bytes.
-const HEAD_BYTES: usize = 8 * 1024;
-/// Age at which a connection is closed when no answer is under way on it; a scraper connects anew.
-const OLD: Duration = Duration::from_secs(60);
-/// How much longer an answer that is under way by then may take: the other end does not read.
-const LAST_ANSWER: Duration = Duration::from_secs(5);
-/// Pause after the kernel refuses to accept, such as for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// A scrape takes milliseconds, and its head is less than 1 KiB.
+const LIMITS: Limits = Limits {
+    places: 64,
+    head: Duration::from_secs(5),
+    head_bytes: 8 * 1024,
+    age: Duration::from_secs(60),
+    answer: Duration::from_secs(5),
+};
 
 /// Gives the metrics and their content type; its argument is the request's `Accept`, if there is one. Never waits.
 pub type MetricsPage = Arc<dyn Fn(Option<&str>) -> (String, &'static str) + Send + Sync>;
@@ -91,35 +81,6 @@ pub async fn serve(
     closing: CancellationToken,
 ) {
     let hosts = listener.local_addr().map_or(Hosts::Any, Hosts::of_listener);
-    let (pages, places) = (Arc::new(pages), Arc::new(Semaphore::new(CONNECTIONS)));
-    while let Some(accepted) = closing.run_until_cancelled(listener.accept()).await {
-        let Ok((stream, _)) = accepted else {
-            closing.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await;
-            continue;
-        };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let (pages, closing) = (Arc::clone(&pages), closing.clone());
-        tasks.spawn(closing.run_until_cancelled_owned(async move {
-            converse(pages, hosts, stream).await;
-            drop(place);
-        }));
-    }
-}
-
-async fn converse(pages: Arc<Pages>, hosts: Hosts, stream: TcpStream) {
-    let respond = service_fn(move |request: Request<Incoming>| {
-        let answer = answer::to(&request, &pages, hosts);
-        async move { Ok::<_, Infallible>(answer) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_LIMIT)
-        .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), respond);
-    let mut connection = std::pin::pin!(connection);
-    // How a connection ends is of no interest to the agent.
-    if tokio::time::timeout(OLD, connection.as_mut()).await.is_err() {
-        connection.as_mut().graceful_shutdown();
-        let _ = tokio::time::timeout(LAST_ANSWER, connection).await;
-    }
+    let answer = move |request: &_| answer::to(request, &pages, hosts);
+    ghost_door::http::serve(answer, LIMITS, listener, tasks, closing).await;
 }

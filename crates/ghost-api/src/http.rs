@@ -1,31 +1,29 @@
 //! `/healthz` and `/metrics`, for monitoring on this host. Invariant: reads memory only, and no caller
 //! holds a connection for longer than a request takes.
 
-use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ghost_door::http::Limits;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::CONTENT_TYPE;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::plane::Plane;
 
-/// Most connections at once.
-const CONNECTIONS: usize = 32;
-/// Longest connection: a scrape takes milliseconds.
-const LIMIT: Duration = Duration::from_secs(10);
-/// Pause after the kernel refuses to accept.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// A scrape takes milliseconds: none stays for longer than 10 s in all.
+const LIMITS: Limits = Limits {
+    places: 32,
+    head: Duration::from_secs(10),
+    head_bytes: 16 * 1024,
+    age: Duration::from_secs(5),
+    answer: Duration::from_secs(5),
+};
 
 /// Answers until `closing`.
 pub async fn serve(
@@ -34,34 +32,9 @@ pub async fn serve(
     tasks: TaskTracker,
     closing: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    while let Some(accepted) = closing.run_until_cancelled(listener.accept()).await {
-        let Ok((stream, _)) = accepted else {
-            closing.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await;
-            continue;
-        };
-        // Beyond that a connection is closed at once.
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let (plane, closing) = (Arc::clone(&plane), closing.clone());
-        tasks.spawn(closing.run_until_cancelled_owned(async move {
-            let _place = place;
-            // Whoever hangs up early does not want to know more.
-            let _ = tokio::time::timeout(LIMIT, converse(plane, stream)).await;
-        }));
-    }
-}
-
-async fn converse(plane: Arc<Plane>, stream: TcpStream) -> Result<(), hyper::Error> {
-    let respond = service_fn(move |request: Request<Incoming>| {
-        let answer = answer(&plane, request.method(), request.uri().path());
-        async move { Ok::<_, Infallible>(answer) }
-    });
-    http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(LIMIT)
-        .max_buf_size(16 * 1024)
-        .serve_connection(TokioIo::new(stream), respond)
-        .await
+    let answer =
+        move |request: &Request<Incoming>| answer(&plane, request.method(), request.uri().path());
+    ghost_door::http::serve(answer, LIMITS, listener, tasks, closing).await;
 }
 
 fn answer(plane: &Plane, method: &Method, path: &str) -> Response<Full<Bytes>> {

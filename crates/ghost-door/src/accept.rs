@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Sparing;
 
 /// Pause after the kernel refuses to accept, such as for want of file descriptors.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const PAUSE: Duration = Duration::from_millis(100);
 
 /// The next connection, or `None` once `closing` is cancelled. `next` accepts one; `refusals` is asked before it is logged that it could not.
 pub async fn accept<T, F: Future<Output = io::Result<T>>>(

@@ -2,11 +2,13 @@
 //! and no stranger fills a log.
 //!
 //! [`accept`] takes the next connection, [`Handshakes`] bounds what is not proven yet, [`Connection`] knows its caller, its place and
-//! its end, [`Sparing`] keeps warnings that a stranger can cause few. Who may come in, and how many, is the server's to say.
+//! its end, [`Sparing`] keeps warnings that a stranger can cause few; [`http`] serves pages to whoever watches. Who may come in, and
+//! how many, is the server's to say.
 
 mod accept;
 mod connection;
 mod handshakes;
+pub mod http;
 mod sparing;
 
 pub use accept::accept;

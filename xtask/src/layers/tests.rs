@@ -42,6 +42,12 @@ fn a_dev_dependency_is_an_edge_too() {
 }
 
 #[test]
+fn what_is_for_tests_is_known_to_tests_only() {
+    assert_eq!(found("ghost-agent", &dev("ghost-otlp", &[])), Vec::<String>::new());
+    assert_eq!(found("ghost-agent", &normal("ghost-otlp", &[])), ["ghost-agent -> ghost-otlp"]);
+}
+
+#[test]
 fn a_build_dependency_is_an_edge_too() {
     let build = json!({ "name": "ghost-core", "kind": "build", "features": [] });
     assert_eq!(found("ghost-proto", &build), ["ghost-proto -> ghost-core"]);

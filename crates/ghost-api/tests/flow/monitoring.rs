@@ -52,6 +52,16 @@ async fn health_is_told_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn whoever_holds_connections_and_asks_nothing_keeps_no_probe_out() {
+    let api = Api::start().await;
+    let mut silent = Vec::new();
+    for _ in 0..40 {
+        silent.push(TcpStream::connect(api.server().http.unwrap()).await.unwrap());
+    }
+    assert!(get(&api, "/healthz").await.1.contains("\"healthy\""));
+}
+
+#[tokio::test]
 async fn a_store_that_fails_is_unhealthy_until_it_works_again() {
     let store = Arc::new(MemoryStore::default());
     let api = Api::start_on(store.clone()).await;

@@ -3,22 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
-    TraceService, TraceServiceServer,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use tokio::net::TcpListener;
 use tokio::sync::Notify;
-use tokio_stream::wrappers::TcpListenerStream;
-use tokio_util::task::TaskTracker;
-use tonic::transport::Server;
-use tonic::{Request, Response, Status};
 
 /// A span as it came.
 #[derive(Debug, Clone)]
@@ -58,14 +48,14 @@ impl Collector {
     }
 
     pub(super) async fn start_at(address: SocketAddr) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let collector = Self { address, kept: Arc::default(), came: Arc::default() };
-        let service = TraceServiceServer::new(collector.clone());
-        let incoming = TcpListenerStream::new(listener);
-        TaskTracker::new()
-            .spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
-        collector
+        let (kept, came) = (Arc::<Mutex<Kept>>::default(), Arc::<Notify>::default());
+        let (keeps, tells) = (Arc::clone(&kept), Arc::clone(&came));
+        let take = move |all| {
+            tells.notify_one();
+            keeps.lock().unwrap().take(all);
+        };
+        let address = ghost_otlp::collect(address, take).await.unwrap();
+        Self { address, kept, came }
     }
 
     /// Returns once spans came.
@@ -86,18 +76,12 @@ impl Collector {
     }
 }
 
-#[tonic::async_trait]
-impl TraceService for Collector {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        self.came.notify_one();
-        let mut kept = self.kept.lock().unwrap();
-        for of_resource in request.into_inner().resource_spans {
-            kept.resource = pairs(of_resource.resource.unwrap().attributes);
+impl Kept {
+    fn take(&mut self, all: Vec<ResourceSpans>) {
+        for of_resource in all {
+            self.resource = pairs(of_resource.resource.unwrap().attributes);
             let spans = of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
-            kept.spans.extend(spans.map(|span| {
+            self.spans.extend(spans.map(|span| {
                 let kind = match span.kind() {
                     SpanKind::Server => "server",
                     SpanKind::Client => "client",
@@ -116,7 +100,6 @@ impl TraceService for Collector {
                 }
             }));
         }
-        Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ghost_core::domain::{AppError, ErrorKind, VmId};
 
 use crate::breaker::{Cause, Refusal};
-use crate::sys::LibvirtError;
+use crate::sys::{LIBVIRTD_HANGS, LibvirtError};
 
 /// What callers are told to wait while an earlier call has not ended: nobody knows when it will.
 const UNFINISHED_PAUSE: Duration = Duration::from_secs(1);
@@ -221,14 +221,43 @@ fn resting(cause: Cause) -> Cow<'static, str> {
     }
 }
 
+/// What kind of outage of libvirt it is, as far as its own words tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outage {
+    /// The agent's user may not use its socket.
+    Denied,
+    /// It runs, and answers nothing.
+    Hangs,
+    /// It does not run, or something else keeps it away.
+    Away,
+}
+
+impl Outage {
+    /// By why there is no connection: libvirt's message, or why the connection ended.
+    #[must_use]
+    pub fn of(why: &str) -> Self {
+        let says = |words: &[&str]| words.iter().any(|word| why.contains(word));
+        if says(&["Permission denied", "authentication"]) {
+            Self::Denied
+        } else if says(&["keepalive", LIBVIRTD_HANGS]) {
+            Self::Hangs
+        } else {
+            Self::Away
+        }
+    }
+}
+
 fn remedy_of_outage(source: &LibvirtError) -> &'static str {
-    let denied = source.errno == Some(libc::EACCES)
-        || source.message.contains("Permission denied")
-        || source.message.contains("authentication");
-    if denied {
-        "let the agent's user use libvirt's socket: usermod -aG libvirt USER, then start the agent anew"
-    } else {
-        "start it with: systemctl start libvirtd"
+    let outage = match source.errno {
+        Some(libc::EACCES) => Outage::Denied,
+        _ => Outage::of(&source.message),
+    };
+    match outage {
+        Outage::Denied => {
+            "let the agent's user use libvirt's socket: usermod -aG libvirt USER, then start the agent anew"
+        }
+        Outage::Hangs => "if it lasts, end what hangs with: systemctl restart libvirtd",
+        Outage::Away => "start it with: systemctl start libvirtd",
     }
 }
 
@@ -295,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_refuses_us_names_the_group_and_a_missing_one_the_service() {
+    fn each_kind_of_outage_names_its_own_way_out() {
         let outage = |errno, message: &str| {
             let source = LibvirtError {
                 errno,
@@ -314,6 +343,8 @@ mod tests {
             outage(Some(libc::ENOENT), "Failed to connect socket")
                 .contains("systemctl start libvirtd")
         );
+        let hangs = outage(None, "internal error: connection closed due to keepalive timeout");
+        assert!(hangs.contains("systemctl restart libvirtd"), "{hangs}");
     }
 
     #[test]

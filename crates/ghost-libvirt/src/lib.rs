@@ -43,6 +43,7 @@ mod xml;
 
 pub use acceleration::{Acceleration, AccelerationChoice, Detected};
 pub use facts::{DomainFacts, LibvirtFacts};
+pub use failure::Outage;
 pub use libvirt::{Libvirt, LibvirtConfig};
 pub use observer::{CallObserver, CallOutcome};
 pub use preflight::PART;

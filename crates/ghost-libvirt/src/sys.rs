@@ -25,7 +25,7 @@ pub(crate) use error::LibvirtError;
 pub use heaps::share_heaps;
 pub use leave::leave;
 pub(crate) use network::{DhcpLease, HostUpdate, Network, NetworkXml, Reach};
-pub(crate) use notify::{DomainEvent, IoErrorEvent, LifecycleEvent, Subscription};
+pub(crate) use notify::{DomainEvent, IoErrorEvent, LIBVIRTD_HANGS, LifecycleEvent, Subscription};
 pub(crate) use stats::{DiskStats, DomainStats, NetStats};
 pub(crate) use storage::{Pool, Volume};
 pub(crate) use tune::{CpuMap, Direction, Tuned};

@@ -90,7 +90,9 @@ async fn health_while_libvirtd_hangs() {
     until_ready_is(&stage, 200).await;
     stage.lab.freeze_libvirtd().await.unwrap();
     let health = until_ready_is(&stage, 503).await.json().unwrap();
-    assert_eq!(health["checks"]["libvirt"]["status"], "down", "{health}");
+    let libvirt = &health["checks"]["libvirt"];
+    assert_eq!(libvirt["status"], "down", "{health}");
+    assert!(libvirt["remedy"].as_str().unwrap().contains("systemctl restart libvirtd"), "{health}");
     stage.lab.thaw_libvirtd().await.unwrap();
     until_ready_is(&stage, 200).await;
     stage.stop().await;

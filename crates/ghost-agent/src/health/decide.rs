@@ -11,7 +11,7 @@ pub(super) use own_side::{Images, acceleration, events, images, ledger, log};
 use std::time::Duration;
 
 use ghost_core::domain::AppError;
-use ghost_libvirt::ConnectionState;
+use ghost_libvirt::{ConnectionState, Outage};
 use jiff::Timestamp;
 
 use super::looks::Seen;
@@ -89,10 +89,14 @@ pub(super) fn libvirt(state: &ConnectionState, seen: &Seen<Found>) -> Verdict {
 }
 
 fn remedy_of_outage(why: &str) -> &'static str {
-    if why.contains("Permission denied") || why.contains("authentication") {
-        "let the agent's user use libvirt's socket: usermod -aG libvirt ghost-agent, then restart the agent"
-    } else {
-        START_LIBVIRT
+    match Outage::of(why) {
+        Outage::Denied => {
+            "let the agent's user use libvirt's socket: usermod -aG libvirt ghost-agent, then restart the agent"
+        }
+        Outage::Hangs => {
+            "if it lasts, end what hangs: systemctl restart libvirtd; guests run on meanwhile"
+        }
+        Outage::Away => START_LIBVIRT,
     }
 }
 

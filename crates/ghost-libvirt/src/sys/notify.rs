@@ -12,6 +12,9 @@ use super::domain::uuid_of;
 use super::error::LibvirtError;
 use super::handle::{check, copy_string};
 
+/// Why a connection ended whose other end fell silent.
+pub(crate) const LIBVIRTD_HANGS: &str = "libvirtd does not answer";
+
 /// A change of a domain's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LifecycleEvent {
@@ -197,7 +200,7 @@ unsafe extern "C" fn closed(_conn: c::virConnectPtr, reason: c_int, sink: *mut c
     let sink = unsafe { &*sink.cast::<OnClose>() };
     sink(match u32::try_from(reason) {
         Ok(c::VIR_CONNECT_CLOSE_REASON_EOF) => "libvirtd closed the connection",
-        Ok(c::VIR_CONNECT_CLOSE_REASON_KEEPALIVE) => "libvirtd does not answer",
+        Ok(c::VIR_CONNECT_CLOSE_REASON_KEEPALIVE) => LIBVIRTD_HANGS,
         Ok(c::VIR_CONNECT_CLOSE_REASON_CLIENT) => "closed by the agent",
         _ => "the connection to libvirtd failed",
     });

@@ -56,6 +56,9 @@ fn libvirt_is_as_its_connection_and_its_last_answer_say() {
     let denied = libvirt(&lost("Failed to connect: Permission denied"), &seen(None, 0));
     assert!(denied.remedy.contains("usermod -aG libvirt"), "{denied:?}");
     assert!(libvirt(&lost("gone"), &seen(None, 0)).remedy.contains("systemctl start libvirtd"));
+    // To start what runs does nothing.
+    let hangs = libvirt(&lost("libvirtd does not answer"), &seen(None, 0));
+    assert!(hangs.remedy.contains("systemctl restart libvirtd"), "{hangs:?}");
 }
 
 #[test]

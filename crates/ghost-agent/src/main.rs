@@ -14,6 +14,8 @@ use ghost_agent::observability::logging::Hangups;
 use ghost_agent::prepare::prepare;
 use ghost_agent::{VERSION, daemon};
 
+/// The exit code of an agent that could not start, or failed.
+const FAILED: u8 = 1;
 /// How long the end waits for threads that block.
 const LEFT_BEHIND: Duration = Duration::from_secs(1);
 /// How long the end waits for the log's last lines to be written.
@@ -106,7 +108,8 @@ fn run(source: &ConfigSource) -> u8 {
         Err(error) => {
             let error: &(dyn std::error::Error + 'static) = error.as_ref();
             tracing::error!(error, "stopped");
-            fail(&chain(error))
+            // Nobody needs it twice in the journal.
+            if log.is_in_journal() { FAILED } else { fail(&chain(error)) }
         }
     };
     log.flush(LAST_LINES);
@@ -121,5 +124,5 @@ fn refuse(error: &str) -> u8 {
 
 fn fail(error: &str) -> u8 {
     eprintln!("error: {error}");
-    1
+    FAILED
 }

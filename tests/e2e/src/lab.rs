@@ -220,7 +220,7 @@ impl Drop for Namespaces {
 }
 
 /// All that was written to a file.
-fn text_of(mut file: &File) -> String {
+pub(crate) fn text_of(mut file: &File) -> String {
     let mut text = String::new();
     let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
     read.map_or_else(|error| error.to_string(), |_bytes| text.trim().to_owned())

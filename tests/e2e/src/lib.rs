@@ -1,6 +1,6 @@
 //! The harness of the end-to-end tests: a real agent ([`agent`]) in its [`home`], its command line
 //! ([`ctl`]), its API ([`client`]) and health ([`web`]), a guest's console ([`console`]), a libvirtd that may be harmed
-//! ([`lab`]), networks around the host ([`nets`]) and a VPN ([`tailscaled`]), an agent that dies or holds where it is told to ([`failpoint`]), and what agents left
+//! ([`lab`]), networks around the host ([`nets`]), a host with systemd ([`systemd_host`]) and a VPN ([`tailscaled`]), an agent that dies or holds where it is told to ([`failpoint`]), and what agents left
 //! behind ([`leaks`]).
 //!
 //! `./dev test` builds the binaries and the guest and says where they are:
@@ -25,6 +25,7 @@ mod processes;
 pub mod prometheus;
 pub mod publisher;
 mod root;
+pub mod systemd_host;
 pub mod tailscaled;
 pub mod wait;
 pub mod web;

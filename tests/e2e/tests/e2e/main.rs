@@ -16,3 +16,4 @@ mod owner;
 mod plane;
 mod prometheus;
 mod shutdown;
+mod systemd;

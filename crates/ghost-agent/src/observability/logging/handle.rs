@@ -8,7 +8,7 @@ use ghost_core::ports::Clock;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::layer::Outputs;
+use super::layer::{Outputs, Rendering};
 use super::level::{ALWAYS, LevelNow, Switch};
 use super::ring::Ring;
 use crate::config::LogLevel;
@@ -91,6 +91,12 @@ impl LogHandle {
         let levels = [LogLevel::Debug, LogLevel::Info, LogLevel::Warn, LogLevel::Error];
         let count = |n: usize| self.outputs.counts[n].load(Ordering::Relaxed);
         std::array::from_fn(|n| (levels[n], count(n)))
+    }
+
+    /// Whether each line is in systemd's journal, where standard error ends too.
+    #[must_use]
+    pub fn is_in_journal(&self) -> bool {
+        self.outputs.all.iter().any(|output| output.rendering == Rendering::Journal)
     }
 
     /// Waits until all lines are written, at most for `limit`.

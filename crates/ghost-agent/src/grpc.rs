@@ -5,6 +5,7 @@ pub mod access;
 pub mod call;
 pub mod convert;
 pub mod doors;
+mod edge;
 mod images;
 pub mod listen;
 pub mod operations;

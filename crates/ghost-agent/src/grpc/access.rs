@@ -12,7 +12,6 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::status::DOMAIN;
 use crate::config::ClientName;
-use ghost_door::Sparing;
 
 /// Where a connection comes from, and what is proven about it.
 #[derive(Debug, Clone)]
@@ -92,13 +91,12 @@ fn listed(names: &[ClientName]) -> String {
 #[derive(Debug, Clone)]
 pub struct Access {
     allowed: Arc<[ClientName]>,
-    refusals: Arc<Sparing>,
 }
 
 impl Access {
     /// Certificates with one of these names may command.
     pub fn new(allowed: impl IntoIterator<Item = ClientName>) -> Self {
-        Self { allowed: allowed.into_iter().collect(), refusals: Arc::default() }
+        Self { allowed: allowed.into_iter().collect() }
     }
 
     /// Whether a certificate with these names may command.
@@ -113,11 +111,8 @@ impl Access {
             // The connection was made while it was valid.
             Some(Caller::Certificate { until, .. }) if *until < now => Err(expired(*until)),
             Some(Caller::Certificate { names, .. }) if self.permits(names) => Ok(()),
-            Some(Caller::Certificate { names, peer, .. }) => {
+            Some(Caller::Certificate { names, .. }) => {
                 let names = listed(names);
-                if let Some(left_out) = self.refusals.turn() {
-                    tracing::warn!(names, %peer, left_out, "refused a client whose certificate names nobody in grpc.allowed_clients");
-                }
                 Err(denied(format!(
                     "the certificate's names ({names}) are not permitted; add one of them to grpc.allowed_clients in the agent's config, without URI: or DNS:",
                 )))

@@ -17,6 +17,7 @@ use tonic::{Code, Request, Response, Status};
 use tracing::Instrument as _;
 
 use super::access::Caller;
+use super::edge::Entry;
 use super::quotas::Quotas;
 use super::status;
 use crate::observability::logging;
@@ -38,6 +39,8 @@ pub(super) struct Call {
     span: tracing::Span,
     metrics: Option<Arc<Metrics>>,
     stage: Stage,
+    limit: Limited,
+    timed: Timed,
 }
 
 /// Whether a call was counted.
@@ -47,13 +50,23 @@ enum Stage {
     Ended,
 }
 
+/// Whether the time that a call takes says something about the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Timed {
+    Answer,
+    /// It lasts as long as its caller likes, or a download.
+    Stream,
+}
+
 impl Call {
     /// Takes the call's message out and notes who sent it.
     pub(super) fn open<M>(rpc: &'static str, request: Request<M>) -> (Self, M) {
-        let origin = incoming::origin(request.metadata());
+        let entry = request.extensions().get::<Arc<Entry>>();
+        let origin =
+            entry.map_or_else(|| incoming::origin(request.metadata().as_ref()), |e| e.take_over());
         let caller = request.extensions().get::<Caller>();
         let identity = caller.map(Caller::identity).unwrap_or_default();
-        let metrics = request.extensions().get::<Arc<Metrics>>().cloned();
+        let metrics = entry.map(|entry| entry.metrics());
         let caller = caller.map(ToString::to_string).unwrap_or_default();
         let span = span(rpc, &origin, &caller);
         let trace_id = match &origin.traceparent {
@@ -65,7 +78,9 @@ impl Call {
         }
         let began = Instant::now();
         let stage = Stage::UnderWay;
-        let call = Self { rpc, identity, origin, trace_id, began, span, metrics, stage };
+        let (limit, timed) = (Limited::Change, Timed::Answer);
+        let call =
+            Self { rpc, identity, origin, trace_id, began, span, metrics, stage, limit, timed };
         (call, request.into_inner())
     }
 
@@ -76,28 +91,21 @@ impl Call {
 
     /// Answers from memory; `age` says how old that is while libvirt is away.
     pub(super) fn read<T>(
-        self,
+        mut self,
         quotas: &Quotas,
         age: Option<Duration>,
         work: impl FnOnce() -> Result<T, AppError>,
     ) -> Result<Response<T>, Status> {
-        let result = match quotas.read(&self.identity) {
+        let result = match self.admitted(quotas, Limited::Read) {
             Ok(()) => self.span.in_scope(work),
-            Err(refused) => {
-                self.limited(&refused, Limited::Read);
-                Err(refused)
-            }
+            Err(refused) => Err(refused),
         };
-        let mut response = self.close(result)?;
-        if let Some(age) = age {
-            response.metadata_mut().insert(AGE, age.as_secs().into());
-        }
-        Ok(response)
+        self.close(result).map(|response| aged(response, age))
     }
 
     /// Runs work that changes something to its end, whoever still listens.
     pub(super) async fn change<T: Send + 'static>(
-        self,
+        mut self,
         quotas: &Arc<Quotas>,
         tasks: &TaskTracker,
         work: impl Future<Output = Result<T, AppError>> + Send + 'static,
@@ -105,8 +113,7 @@ impl Call {
         if tasks.is_closed() {
             return self.close(Err(shutting_down()));
         }
-        if let Err(refused) = quotas.change(&self.identity) {
-            self.limited(&refused, Limited::Change);
+        if let Err(refused) = self.admitted(quotas, Limited::Change) {
             return self.close(Err(refused));
         }
         let quotas = Arc::clone(quotas);
@@ -120,7 +127,7 @@ impl Call {
         let work = async move { self.close(in_turn.await) }.instrument(span.clone());
         tasks.spawn(work).await.unwrap_or_else(|died| {
             let error = AppError::new(ErrorKind::Internal, format!("{rpc} died")).because(died);
-            span.in_scope(|| log(&error, began.elapsed()));
+            span.in_scope(|| log(&error, began.elapsed(), Limited::Change));
             let id = origin.request_id.as_str();
             let mut status = status::of_call(&error, id, trace_id.as_deref());
             answer_with(status.metadata_mut(), id.parse().ok());
@@ -130,30 +137,34 @@ impl Call {
 
     /// Answers with what `work` finds out; nothing is left half-done if the client hangs up meanwhile.
     pub(super) async fn ask<T>(
-        self,
-        admitted: impl FnOnce(&str) -> Result<(), AppError>,
+        mut self,
+        quotas: &Quotas,
+        limit: Limited,
         work: impl Future<Output = Result<T, AppError>>,
     ) -> Result<Response<T>, Status> {
-        let result = match admitted(&self.identity) {
+        let result = match self.admitted(quotas, limit) {
             Ok(()) => work.instrument(self.span.clone()).await,
-            Err(refused) => {
-                self.limited(&refused, Limited::Change);
-                Err(refused)
-            }
+            Err(refused) => Err(refused),
         };
         self.close(result)
     }
 
-    /// Tells one thing after another; the last line comes when all is told, or with the failure.
+    /// Tells one thing after another; the last line comes when all is told, with the failure, or when the caller has left.
     pub(super) fn tell<T: Send + 'static>(
-        self,
-        admitted: impl FnOnce(&str) -> Result<(), AppError>,
-        told: BoxStream<'static, Result<T, AppError>>,
+        mut self,
+        quotas: &Quotas,
+        limit: Limited,
+        begin: impl FnOnce() -> Result<BoxStream<'static, Result<T, AppError>>, AppError>,
     ) -> Result<Response<BoxStream<'static, Result<T, Status>>>, Status> {
-        if let Err(refused) = admitted(&self.identity) {
-            self.limited(&refused, Limited::Change);
-            return self.close(Err(refused));
-        }
+        self.timed = Timed::Stream;
+        let begun = match self.admitted(quotas, limit) {
+            Ok(()) => self.span.in_scope(begin),
+            Err(refused) => Err(refused),
+        };
+        let told = match begun {
+            Ok(told) => told,
+            Err(error) => return self.close(Err(error)),
+        };
         let next = |state: Option<(Self, BoxStream<'static, Result<T, AppError>>)>| async {
             let (call, mut told) = state?;
             match told.next().await {
@@ -184,7 +195,7 @@ impl Call {
                 Ok(response)
             }
             Err(error) => {
-                log(&error, took);
+                log(&error, took, self.limit);
                 let request_id = self.origin.request_id.as_str();
                 let mut status = status::of_call(&error, request_id, self.trace_id.as_deref());
                 answer_with(status.metadata_mut(), id);
@@ -198,10 +209,17 @@ impl Call {
         self.origin.request_id.as_str().parse().ok()
     }
 
-    fn limited(&self, refused: &AppError, limit: Limited) {
-        if let (ErrorKind::TooManyCalls, Some(metrics)) = (refused.kind(), &self.metrics) {
-            metrics.rate_limited(limit);
-        }
+    fn admitted(&mut self, quotas: &Quotas, limit: Limited) -> Result<(), AppError> {
+        self.limit = limit;
+        let admitted = match limit {
+            Limited::Read => quotas.read(&self.identity),
+            Limited::Change => quotas.change(&self.identity),
+        };
+        admitted.inspect_err(|_| {
+            if let Some(metrics) = &self.metrics {
+                metrics.rate_limited(limit);
+            }
+        })
     }
 
     /// Counts the call, if it was not yet.
@@ -212,7 +230,11 @@ impl Call {
         self.stage = Stage::Ended;
         traces::ended(&self.span, code);
         if let Some(metrics) = &self.metrics {
-            metrics.call_ended(self.rpc, code, self.began.elapsed());
+            let took = match self.timed {
+                Timed::Answer => Some(self.began.elapsed()),
+                Timed::Stream => None,
+            };
+            metrics.call_ended(self.rpc, code, took);
         }
     }
 }
@@ -255,7 +277,16 @@ fn answer_with(metadata: &mut MetadataMap, id: Option<MetadataValue<Ascii>>) {
     }
 }
 
-fn log(error: &AppError, took: Duration) {
+/// Says how old the answer is.
+pub(super) fn aged<T>(mut response: Response<T>, age: Option<Duration>) -> Response<T> {
+    if let Some(age) = age {
+        response.metadata_mut().insert(AGE, age.as_secs().into());
+    }
+    response
+}
+
+/// The level says whose fault it is: the caller's is none of ours; that libvirt is away was told once, when it left.
+fn log(error: &AppError, took: Duration, limit: Limited) {
     let facts = error.context().iter().map(|(key, value)| format!("{key}={value}"));
     let facts = facts.collect::<Vec<_>>().join(", ");
     let facts = Some(facts).filter(|facts| !facts.is_empty());
@@ -272,8 +303,11 @@ fn log(error: &AppError, took: Duration) {
         ErrorKind::ResourceLimit | ErrorKind::ShuttingDown => {
             tracing::warn!(error, facts, ?took, "refused");
         }
-        ErrorKind::HypervisorUnavailable
-        | ErrorKind::HypervisorFailed
+        ErrorKind::HypervisorUnavailable => match limit {
+            Limited::Read => tracing::info!(error, facts, ?took, "failed"),
+            Limited::Change => tracing::warn!(error, facts, ?took, "failed"),
+        },
+        ErrorKind::HypervisorFailed
         | ErrorKind::AddressTimeout
         | ErrorKind::NetworkUnavailable
         | ErrorKind::Internal => tracing::error!(error, facts, ?took, "failed"),

@@ -19,6 +19,7 @@ use super::quotas::Quotas;
 use crate::debug::{Collection, Collector};
 use crate::health::HealthView;
 use crate::observability::logging::LogHandle;
+use crate::observability::metrics::Limited;
 
 type Reply<T> = Result<Response<T>, Status>;
 
@@ -52,7 +53,7 @@ impl OperationsService for OperationsApi {
     async fn set_log_level(&self, request: Request<SetLogLevelRequest>) -> Reply<LogLevel> {
         let (call, message) = Call::open("SetLogLevel", request);
         let work = async { log_level::set(&self.log, &message) };
-        call.ask(|who| self.quotas.change(who), work).await
+        call.ask(&self.quotas, Limited::Change, work).await
     }
 
     async fn collect_debug(
@@ -64,6 +65,6 @@ impl OperationsService for OperationsApi {
         let collector = Arc::clone(&self.debug);
         let told = stream::once(async move { debug::collect(&collector, &message) });
         let told = told.map_ok(Collection::told).try_flatten().boxed();
-        call.tell(|who| self.quotas.change(who), told)
+        call.tell(&self.quotas, Limited::Change, || Ok(told))
     }
 }

@@ -10,7 +10,6 @@ use ghost_proto::agentpb::operations_service_server::OperationsServiceServer;
 use ghost_proto::{AGENT_DESCRIPTOR, OPERATIONS_DESCRIPTOR};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::Request;
 use tonic::server::NamedService as _;
 use tonic::service::InterceptorLayer;
 use tonic::service::interceptor::InterceptedService;
@@ -19,11 +18,11 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use super::access::{Access, on_this_host_only};
+use super::edge::Edge;
 use super::listen::Connection;
 use super::operations::OperationsApi;
 use super::service::AgentApi;
 use crate::health::HealthView;
-use crate::observability::metrics::Metrics;
 
 /// Largest message that is read: user data and metadata at their limits are a seventh of it.
 const MESSAGE_BYTES: usize = 1 << 20;
@@ -63,15 +62,17 @@ pub async fn serve(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .map_err(ServerError::Descriptor)?;
-    let metrics = Arc::clone(&api.metrics);
+    let edge = Edge::new(Arc::clone(&api.metrics));
     let serving = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE.0))
         .http2_keepalive_timeout(Some(KEEPALIVE.1))
         .max_concurrent_streams(CALLS_PER_CONNECTION)
+        .layer(edge)
         .layer(InterceptorLayer::new(access))
-        .layer(InterceptorLayer::new(move |request| Ok(counted(request, &metrics))))
         .add_service(AgentServiceServer::new(api).max_decoding_message_size(MESSAGE_BYTES))
-        .add_service(OperationsServiceServer::new(operations))
+        .add_service(
+            OperationsServiceServer::new(operations).max_decoding_message_size(MESSAGE_BYTES),
+        )
         .add_service(health_service)
         .add_service(InterceptedService::new(reflection, on_this_host_only))
         .serve_with_incoming_shutdown(connections, closing.clone().cancelled_owned());
@@ -79,12 +80,6 @@ pub async fn serve(
         served = serving => served.map_err(ServerError::Transport),
         never = follow(health, view, closing) => match never {},
     }
-}
-
-/// Hands each call what it is to be counted with.
-fn counted(mut request: Request<()>, metrics: &Arc<Metrics>) -> Request<()> {
-    request.extensions_mut().insert(Arc::clone(metrics));
-    request
 }
 
 /// Keeps what `grpc.health.v1` says as `/readyz` is.

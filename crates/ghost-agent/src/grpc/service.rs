@@ -23,11 +23,11 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::call::Call;
+use super::call::{Call, aged};
 use super::convert;
 use super::images;
 use super::quotas::Quotas;
-use crate::observability::metrics::Metrics;
+use crate::observability::metrics::{Limited, Metrics};
 
 type Reply<T> = Result<Response<T>, Status>;
 
@@ -145,7 +145,8 @@ impl AgentService for AgentApi {
     async fn watch_v_ms(&self, request: Request<WatchVMsRequest>) -> Reply<Self::WatchVMsStream> {
         let (call, message) = Call::open("WatchVMs", request);
         let api = self.clone();
-        call.read(&self.quotas, self.age(), || {
+        let age = self.age();
+        let told = call.tell(&self.quotas, Limited::Read, || {
             let watching = self.watch.run(&message.resume_token)?;
             let events = stream::unfold((watching, api), |(mut watching, api)| async move {
                 let (token, event) = watching.next().await?;
@@ -153,18 +154,19 @@ impl AgentService for AgentApi {
             });
             let closing = self.closing.clone();
             Ok(events.take_until(closing.cancelled_owned()).boxed())
-        })
+        });
+        told.map(|response| aged(response, age))
     }
 
     async fn list_images(&self, request: Request<ListImagesRequest>) -> Reply<ListImagesResponse> {
         let (call, _) = Call::open("ListImages", request);
-        call.ask(|who| self.quotas.read(who), images::list(&self.images)).await
+        call.ask(&self.quotas, Limited::Read, images::list(&self.images)).await
     }
 
     async fn pull_image(&self, request: Request<PullImageRequest>) -> Reply<Self::PullImageStream> {
         let (call, message) = Call::open("PullImage", request);
         let told = images::pull(Arc::clone(&self.images), message.template, self.closing.clone());
-        call.tell(|who| self.quotas.change(who), told)
+        call.tell(&self.quotas, Limited::Change, || Ok(told))
     }
 
     async fn update_images(
@@ -174,7 +176,7 @@ impl AgentService for AgentApi {
         let (call, message) = Call::open("UpdateImages", request);
         let told =
             images::update(Arc::clone(&self.images), message.templates, self.closing.clone());
-        call.tell(|who| self.quotas.change(who), told)
+        call.tell(&self.quotas, Limited::Change, || Ok(told))
     }
 
     async fn remove_image(
@@ -192,7 +194,8 @@ impl AgentService for AgentApi {
         request: Request<VerifyImageRequest>,
     ) -> Reply<VerifyImageResponse> {
         let (call, message) = Call::open("VerifyImage", request);
-        call.ask(|who| self.quotas.change(who), images::verify(&self.images, &message.image)).await
+        let work = images::verify(&self.images, &message.image);
+        call.ask(&self.quotas, Limited::Change, work).await
     }
 }
 

@@ -35,6 +35,7 @@ use prometheus_client::registry::Registry;
 use tonic::Code;
 
 use counted::Counted;
+pub(crate) use counted::code_name;
 pub use format::Format;
 use page::Page;
 pub use sources::{LogCounts, Look, Sources};
@@ -125,8 +126,9 @@ impl Metrics {
         (self.render(format), format.content_type())
     }
 
-    /// Counts a call that was answered, or whose stream ended. `rpc` is one of the contract's names.
-    pub fn call_ended(&self, rpc: &'static str, code: Code, took: Duration) {
+    /// Counts a call that has ended. `rpc` is one of the contract's names, or the one for all others. `took` is what the answer
+    /// took; `None` for a stream, which lasts as long as there is something to tell, and for what no handler saw.
+    pub fn call_ended(&self, rpc: &'static str, code: Code, took: Option<Duration>) {
         self.shared.counted.call_ended(rpc, code, took);
     }
 

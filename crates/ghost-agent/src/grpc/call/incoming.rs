@@ -2,7 +2,7 @@
 //! log or a terminal.
 
 use ghost_core::domain::{CallId, Origin, TraceParent};
-use tonic::metadata::MetadataMap;
+use hyper::HeaderMap;
 
 /// The header of a call's id, both ways.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
@@ -10,8 +10,8 @@ pub(crate) const REQUEST_ID: &str = "x-request-id";
 pub(crate) const TRACEPARENT: &str = "traceparent";
 
 /// The command that these headers are of: its id is the caller's (`x-request-id`, or the id of its trace), or a new one.
-pub(super) fn origin(metadata: &MetadataMap) -> Origin {
-    let text = |key| metadata.get(key).and_then(|value| value.to_str().ok());
+pub(in crate::grpc) fn origin(headers: &HeaderMap) -> Origin {
+    let text = |key| headers.get(key).and_then(|value| value.to_str().ok());
     let traceparent: Option<TraceParent> = text(TRACEPARENT).and_then(|text| text.parse().ok());
     let given = text(REQUEST_ID).and_then(|text| text.parse().ok());
     let of_trace = || traceparent.as_ref().and_then(|parent| parent.trace_id().parse().ok());
@@ -26,11 +26,11 @@ mod tests {
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     fn of(pairs: &[(&'static str, &str)]) -> Origin {
-        let mut metadata = MetadataMap::new();
+        let mut headers = HeaderMap::new();
         for (key, value) in pairs {
-            metadata.insert(*key, value.parse().unwrap());
+            headers.insert(*key, value.parse().unwrap());
         }
-        origin(&metadata)
+        origin(&headers)
     }
 
     #[test]

@@ -78,15 +78,15 @@ pub(crate) fn with<M>(message: M, headers: &[(&'static str, &str)]) -> Request<M
 
 /// What was logged, as text.
 #[derive(Debug, Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Lines {
-    fn taken(&self) -> Vec<String> {
+    pub(crate) fn taken(&self) -> Vec<String> {
         let bytes = std::mem::take(&mut *self.0.lock().unwrap());
         String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
     }
 
-    fn follow(&self) -> DefaultGuard {
+    pub(crate) fn follow(&self) -> DefaultGuard {
         let subscriber = tracing_subscriber::fmt()
             .json()
             .with_max_level(tracing::Level::DEBUG)
@@ -165,4 +165,20 @@ async fn a_watcher_and_the_ledger_learn_the_command_with_its_trace() {
     assert_eq!((event.request_id.as_str(), event.traceparent.as_str()), ("r-79", PARENT));
     let record = world.record(made.vm_id.parse::<Uuid>().unwrap().into()).unwrap();
     assert_eq!(record.origin.unwrap().request_id.as_str(), "r-79");
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_libvirt_is_away_is_no_error_of_each_call() {
+    let (world, lines) = (World::new(), Lines::default());
+    let mut api = api(&world).await;
+    // It was never looked at.
+    let registry = Arc::<Registry>::default();
+    api.node = Arc::new(NodeQuery::new(Arc::default(), registry, Limits::default()));
+    let following = lines.follow();
+    let status = api.get_node_info(with(GetNodeInfoRequest {}, &[])).await.unwrap_err();
+    drop(following);
+    assert_eq!(status.code(), Code::Unavailable);
+    let lines = lines.taken();
+    assert!(lines.iter().all(|line| line.contains("\"level\":\"INFO\"")), "{lines:?}");
+    assert_eq!(lines.len(), 1, "{lines:?}");
 }

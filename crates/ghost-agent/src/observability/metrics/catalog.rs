@@ -108,7 +108,8 @@ metrics! {
     STEP_DURATION = histogram("ghost_vm_create_step_duration_seconds", ["step", "outcome"], "The steps of a create");
     LEDGER_RECORDS = gauge("ghost_ledger_records", ["stage"], "VMs in the ledger, by how far their life has come");
 
-    GRPC_DURATION = histogram("ghost_grpc_request_duration_seconds", ["rpc", "code"], "Calls of the API, streams to their end");
+    GRPC_REQUESTS = counter("ghost_grpc_requests_total", ["rpc", "code"], "Calls that have ended, streams and those that were refused at the door included");
+    GRPC_DURATION = histogram("ghost_grpc_request_duration_seconds", ["rpc", "code"], "From a call's message to its answer; streams are not timed");
     RATE_LIMITED = counter("ghost_grpc_rate_limited_total", ["limit"], "Calls that were refused because there were too many");
 
     LIBVIRT_DURATION = histogram("ghost_libvirt_call_duration_seconds", ["call"], "Calls of libvirt that were made, the wait for a free connection included");

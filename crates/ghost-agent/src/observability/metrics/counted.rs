@@ -80,7 +80,8 @@ struct OfCallError {
 /// All of it.
 #[derive(Debug)]
 pub(super) struct Counted {
-    calls: Histograms<OfRpc>,
+    calls: Family<OfRpc, Counter>,
+    answered: Histograms<OfRpc>,
     limited: Family<OfLimit, Counter>,
     created: Counter,
     create_failures: Family<OfError, Counter>,
@@ -98,7 +99,8 @@ pub(super) struct Counted {
 impl Default for Counted {
     fn default() -> Self {
         let counted = Self {
-            calls: Family::new_with_constructor(|| histogram(CALL)),
+            calls: Family::default(),
+            answered: Family::new_with_constructor(|| histogram(CALL)),
             limited: Family::default(),
             created: Counter::default(),
             create_failures: Family::default(),
@@ -131,9 +133,12 @@ impl Counted {
         }
     }
 
-    pub(super) fn call_ended(&self, rpc: &'static str, code: Code, took: Duration) {
+    pub(super) fn call_ended(&self, rpc: &'static str, code: Code, took: Option<Duration>) {
         let labels = OfRpc { rpc, code: code_name(code) };
-        self.calls.get_or_create(&labels).observe(took.as_secs_f64());
+        self.calls.get_or_create(&labels).inc();
+        if let Some(took) = took {
+            self.answered.get_or_create(&labels).observe(took.as_secs_f64());
+        }
     }
 
     pub(super) fn rate_limited(&self, limit: Limited) {
@@ -197,7 +202,8 @@ impl Counted {
         page.counted(&m::VMS_DELETED, &self.deleted)?;
         page.counted(&m::CREATE_DURATION, &self.creates)?;
         page.counted(&m::STEP_DURATION, &self.steps)?;
-        page.counted(&m::GRPC_DURATION, &self.calls)?;
+        page.counted(&m::GRPC_REQUESTS, &self.calls)?;
+        page.counted(&m::GRPC_DURATION, &self.answered)?;
         page.counted(&m::RATE_LIMITED, &self.limited)?;
         page.counted(&m::LIBVIRT_DURATION, &self.libvirt)?;
         page.counted(&m::LIBVIRT_ERRORS, &self.libvirt_errors)?;
@@ -230,7 +236,7 @@ const fn name_of(outcome: Outcome) -> &'static str {
 }
 
 /// As gRPC spells it (<https://grpc.io/docs/guides/status-codes/>).
-const fn code_name(code: Code) -> &'static str {
+pub(crate) const fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",

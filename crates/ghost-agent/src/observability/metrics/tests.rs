@@ -165,7 +165,7 @@ pub(crate) fn everything() -> Metrics {
     }
     let (metrics, took) = (rig.metrics, Duration::from_millis(12));
     for rpc in ["CreateVM", "GetVMStatus", "ListVMs"] {
-        (0..17).for_each(|code| metrics.call_ended(rpc, Code::from(code), took));
+        (0..17).for_each(|code| metrics.call_ended(rpc, Code::from(code), Some(took)));
     }
     [Limited::Read, Limited::Change].into_iter().for_each(|limit| metrics.rate_limited(limit));
     for outcome in [Ok(()), Err(ErrorCode::Hypervisor)] {

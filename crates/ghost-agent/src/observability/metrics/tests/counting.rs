@@ -47,10 +47,14 @@ fn steps_are_timed_apart() {
 
 #[test]
 fn calls_are_told_by_rpc_and_code_as_grpc_spells_it() {
-    let call = |metrics: &Metrics| metrics.call_ended("ListVMs", Code::ResourceExhausted, MS);
+    let call = |metrics: &Metrics| metrics.call_ended("ListVMs", Code::ResourceExhausted, Some(MS));
     let series =
         "ghost_grpc_request_duration_seconds_count{rpc=\"ListVMs\",code=\"RESOURCE_EXHAUSTED\"}";
     assert_eq!(counted(call, series), Some(1.0));
+    let total = "ghost_grpc_requests_total{rpc=\"ListVMs\",code=\"RESOURCE_EXHAUSTED\"}";
+    assert_eq!(counted(call, total), Some(1.0));
+    let stream = |metrics: &Metrics| metrics.call_ended("ListVMs", Code::ResourceExhausted, None);
+    assert_eq!((counted(stream, total), counted(stream, series)), (Some(1.0), None));
     let limited = |metrics: &Metrics| metrics.rate_limited(Limited::Change);
     assert_eq!(counted(limited, "ghost_grpc_rate_limited_total{limit=\"change\"}"), Some(1.0));
     assert_eq!(counted(limited, "ghost_grpc_rate_limited_total{limit=\"read\"}"), Some(0.0));

@@ -134,11 +134,10 @@ fn a_label_cannot_forge_a_line() {
 #[test]
 fn before_the_parts_are_there_the_agent_is_not_ready_and_what_is_counted_is_told() {
     let metrics = Metrics::default();
-    metrics.call_ended("GetVMStatus", Code::Unavailable, Duration::from_millis(1));
+    metrics.call_ended("GetVMStatus", Code::Unavailable, Some(Duration::from_millis(1)));
     let text = metrics.render(Format::Classic);
     assert_eq!(value(&text, "ghost_agent_ready"), Some(0.0));
-    let call =
-        "ghost_grpc_request_duration_seconds_count{rpc=\"GetVMStatus\",code=\"UNAVAILABLE\"}";
+    let call = "ghost_grpc_requests_total{rpc=\"GetVMStatus\",code=\"UNAVAILABLE\"}";
     assert_eq!(value(&text, call), Some(1.0));
     assert!(value(&text, "process_resident_memory_bytes") > Some(1e6));
     assert!(!text.contains("ghost_vms{"), "{text}");

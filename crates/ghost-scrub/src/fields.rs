@@ -6,8 +6,12 @@ use std::ops::Range;
 use crate::{Line, json_string_end, line_start, reach};
 
 /// Ends of the names of secret values, in lower case and without `_`, `-`, `.`; also with an `s` behind.
-const SECRET: [&str; 24] = [
+const SECRET: [&str; 28] = [
     "password",
+    "dbpass",
+    "sshpass",
+    "sessionid",
+    "connectionstring",
     "passwd",
     "passphrase",
     "pwd",
@@ -35,7 +39,7 @@ const SECRET: [&str; 24] = [
 ];
 
 /// Whole names of secret values, spelled likewise.
-const WHOLE: [&str; 3] = ["pass", "pw", "pin"];
+const WHOLE: [&str; 5] = ["pass", "pw", "pin", "auth", "jwt"];
 
 /// Longest name that is looked at, in bytes.
 const NAME: usize = 128;

@@ -25,6 +25,9 @@ const LIMIT: Duration = Duration::from_secs(20);
 const TAIL: u64 = 4 << 20;
 /// Where the log is unless the configuration says otherwise (`logging.file`).
 const LOG: &str = "/var/log/ghost/agent.log";
+/// What is shown of each error in the journal (docs/observability/logs.md).
+const ERROR_FIELDS: &str =
+    "--output-fields=MESSAGE,PRIORITY,REQUEST_ID,VM_ID,ERROR,ERROR_CODE,ERROR_CHAIN,BACKTRACE";
 /// Where the service has the enrolment secret from (packaging/systemd).
 const ENVIRONMENT: &str = "/etc/ghost/agent.env";
 /// The enrolment secret's variable.
@@ -46,19 +49,36 @@ pub(super) struct Looks {
     doctor: Result<String, String>,
     config: Result<String, String>,
     journal: Result<String, String>,
+    errors: Result<String, String>,
 }
 
 impl Looks {
     pub(super) async fn take(global: &Global) -> Self {
         let journal =
             ["-u", "ghost-agent", "-n", "2000", "--no-pager", "-o", "short-iso-precise", "-q"];
-        let (doctor, config, journal) = tokio::join!(
+        // The chain and the backtrace are fields of their own: of a dead agent nothing else has them.
+        let errors = [
+            "-u",
+            "ghost-agent",
+            "-n",
+            "100",
+            "-p",
+            "err",
+            "--no-pager",
+            "-o",
+            "verbose",
+            "--all",
+            "-q",
+        ];
+        let errors = [&errors[..], &[ERROR_FIELDS]].concat();
+        let (doctor, config, journal, errors) = tokio::join!(
             timeout(LIMIT, doctor::text(global)),
             run("ghost-agent", &["check-config", "--show"]),
             run("journalctl", &journal),
+            run("journalctl", &errors),
         );
         let doctor = doctor.map_err(|_| format!("did not end within {} s", LIMIT.as_secs()));
-        Self { doctor, config, journal }
+        Self { doctor, config, journal, errors }
     }
 
     pub(super) fn put_into(self, contents: &mut Contents) {
@@ -70,6 +90,7 @@ impl Looks {
             ("ctl/doctor.txt", "doctor", self.doctor, Kept::Beginning),
             ("ctl/check-config.txt", "ghost-agent check-config", config, Kept::Beginning),
             ("journal/ghost-agent.log", "the journal", self.journal, Kept::End),
+            ("journal/errors.log", "the journal's errors", self.errors, Kept::End),
             ("journal/agent.log", "the log file", tail, Kept::End),
         ];
         for (name, what, found, kept) in files {

@@ -20,7 +20,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         "ghost-agent",
         &["ghost-core", "ghost-proto", "ghost-libvirt", "ghost-host", "ghost-door", "ghost-scrub"],
     ),
-    ("ghost-api", &["ghost-proto", "ghost-door"]),
+    ("ghost-api", &["ghost-core", "ghost-proto", "ghost-door"]),
     ("agentctl", &["ghost-proto", "ghost-scrub"]),
     ("ghost-e2e", &["ghost-core", "ghost-proto"]),
     ("ghost-otlp", &[]),

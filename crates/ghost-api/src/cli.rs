@@ -3,9 +3,11 @@
 mod agents;
 mod dial;
 pub(crate) mod failure;
+mod identified;
 mod init;
 mod inputs;
 mod listings;
+mod log;
 mod output;
 mod serve;
 mod token;
@@ -15,8 +17,10 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use ghost_api::serve::SOCKET;
+use ghost_core::domain::CallId;
 
 use failure::Failure;
+use identified::Identified;
 use output::Format;
 
 /// Printed by `--help`; the numbers are agentctl's.
@@ -52,6 +56,11 @@ pub(crate) struct Cli {
     /// How to print answers and errors.
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
+    /// Id of the command, by which the server's log and its agent's name it; a create that is given the id of an earlier
+    /// one gives the same VM again, on the same agent [env: GHOST_REQUEST_ID, which does not make a create repeatable]
+    /// [default: a new UUID].
+    #[arg(long, global = true, value_name = "ID")]
+    request_id: Option<CallId>,
     #[command(subcommand)]
     command: Command,
 }
@@ -87,6 +96,7 @@ struct Context {
     dir: PathBuf,
     socket: PathBuf,
     output: Format,
+    identified: Identified,
 }
 
 /// Does it.
@@ -95,7 +105,8 @@ struct Context {
 /// With cause, remedy and exit code.
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     let socket = cli.socket.unwrap_or_else(|| cli.dir.join(SOCKET));
-    let context = Context { dir: cli.dir, socket, output: cli.output };
+    let identified = Identified::choose(cli.request_id, |name| std::env::var(name).ok())?;
+    let context = Context { dir: cli.dir, socket, output: cli.output, identified };
     match cli.command {
         Command::Init(args) => init::run(args, &context),
         Command::Operator(args) => init::operator(&args, &context),

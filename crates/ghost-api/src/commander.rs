@@ -1,10 +1,11 @@
 //! Commands agents. Invariant: only who proves to be that agent is told anything: its certificate is of
-//! our authority and has its DNS name; every command has a deadline, which the agent learns.
+//! our authority and has its DNS name; every command has a deadline, and an id and perhaps a trace, which the agent learns.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ghost_core::domain::{Origin, TraceParent};
 use ghost_proto::agentpb::agent_service_client::AgentServiceClient;
 use ghost_proto::agentpb::{CreateVmRequest, CreateVmResponse, DeleteVmRequest};
 use hyper_util::rt::TokioIo;
@@ -16,6 +17,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Request, Response, Status};
 use tower::service_fn;
 
+use crate::grpc::call::{REQUEST_ID, TRACEPARENT};
 use crate::grpc::status::chain;
 use crate::plane::Target;
 
@@ -78,7 +80,7 @@ impl Commander {
         Self { tls }
     }
 
-    /// Creates a VM there. The same request id makes no second one.
+    /// Creates a VM there, as the command `origin`. The same request id in `ask` makes no second one.
     ///
     /// # Errors
     /// See [`CommandError`].
@@ -86,14 +88,14 @@ impl Commander {
         &self,
         target: &Target,
         ask: CreateVmRequest,
+        origin: &Origin,
     ) -> Result<CreateVmResponse, CommandError> {
         let call =
             |mut client: AgentServiceClient<_>, ask| async move { client.create_vm(ask).await };
-        let request_id = ask.request_id.clone();
-        self.call(target, CREATE_LIMIT, &request_id, ask, call).await
+        self.call(target, CREATE_LIMIT, origin, ask, call).await
     }
 
-    /// Removes a VM from there; the agent finds the call under `request_id`.
+    /// Removes a VM from there, as the command `origin`.
     ///
     /// # Errors
     /// See [`CommandError`].
@@ -101,19 +103,19 @@ impl Commander {
         &self,
         target: &Target,
         vm_id: String,
-        request_id: &str,
+        origin: &Origin,
     ) -> Result<(), CommandError> {
         let call =
             |mut client: AgentServiceClient<_>, ask| async move { client.delete_vm(ask).await };
         let ask = DeleteVmRequest { vm_id };
-        self.call(target, DELETE_LIMIT, request_id, ask, call).await.map(drop)
+        self.call(target, DELETE_LIMIT, origin, ask, call).await.map(drop)
     }
 
     async fn call<M, A, F: Future<Output = Result<Response<A>, Status>>>(
         &self,
         target: &Target,
         limit: Duration,
-        request_id: &str,
+        origin: &Origin,
         message: M,
         rpc: impl FnOnce(AgentServiceClient<Channel>, Request<M>) -> F,
     ) -> Result<A, CommandError> {
@@ -130,8 +132,12 @@ impl Commander {
         };
         let mut request = Request::new(message);
         request.set_timeout(limit);
-        if let Ok(id) = request_id.parse() {
-            request.metadata_mut().insert("x-request-id", id);
+        let id = Some(origin.request_id.as_str());
+        let traceparent = origin.traceparent.as_ref().map(TraceParent::as_str);
+        for (key, text) in [(REQUEST_ID, id), (TRACEPARENT, traceparent)] {
+            if let Some(value) = text.and_then(|text| text.parse().ok()) {
+                request.metadata_mut().insert(key, value);
+            }
         }
         let timed_out = || CommandError::TimedOut { name: target.name.clone(), limit };
         match timeout(limit + GRACE, rpc(AgentServiceClient::new(channel), request)).await {

@@ -2,9 +2,9 @@
 
 mod admin;
 mod agents;
+pub(crate) mod call;
 mod caller;
 mod convert;
-mod finish;
 mod listen;
 pub mod server;
 pub mod status;

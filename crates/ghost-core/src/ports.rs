@@ -18,7 +18,7 @@ pub mod vpn;
 use std::sync::Arc;
 
 pub use clock::Clock;
-pub use control_plane::{ControlPlane, ControlResult, SelfKnowledge};
+pub use control_plane::{ControlPlane, ControlResult, SelfKnowledge, call_span};
 pub use event_queue::{EventQueue, LastTold, Memory, NewEvent};
 pub use events::{Events, HypervisorEvent};
 pub use host::{Host, HostFacts};

@@ -87,6 +87,17 @@ impl Plane {
         Ok(serde_json::from_str(&run(self.folder.path(), &args).await?)?)
     }
 
+    /// [`Self::json`] in the trace `traceparent`.
+    ///
+    /// # Errors
+    /// With what ghost-api said.
+    pub async fn traced(&self, traceparent: &str, args: &[&str]) -> anyhow::Result<Value> {
+        let args = [&["-o", "json"], args].concat();
+        let mut command = command(self.folder.path())?;
+        command.env("TRACEPARENT", traceparent);
+        Ok(serde_json::from_str(&output(command, &args).await?)?)
+    }
+
     /// Asks `agents` until the only one there is has that status.
     ///
     /// # Errors
@@ -224,7 +235,11 @@ fn command(folder: &Path) -> anyhow::Result<Command> {
 }
 
 async fn run(folder: &Path, args: &[&str]) -> anyhow::Result<String> {
-    let ended = tokio::time::timeout(LIMIT, command(folder)?.args(args).output()).await;
+    output(command(folder)?, args).await
+}
+
+async fn output(mut command: Command, args: &[&str]) -> anyhow::Result<String> {
+    let ended = tokio::time::timeout(LIMIT, command.args(args).output()).await;
     let ended = ended.with_context(|| format!("ghost-api {args:?} does not end"))??;
     let (out, complaint) =
         (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));

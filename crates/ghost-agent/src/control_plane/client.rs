@@ -1,7 +1,7 @@
 //! The port `ControlPlane` over gRPC.
 //!
 //! Invariants: every call ends within 10 s; a call under way ends on the connection, and with the certificate, that it began
-//! with; an answer above 1 MiB is not read.
+//! with; an answer above 1 MiB is not read; what is logged in the span that a call was made in has the call's id.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
-use tracing::Instrument as _;
+use tracing::Span;
 use uuid::Uuid;
 
 use super::credentials::{CredentialSource, Credentials};
@@ -29,6 +29,10 @@ use crate::observability::tracing as traces;
 
 /// How long a call may take.
 pub(super) const CALL_LIMIT: Duration = Duration::from_secs(10);
+
+/// The fields of the span (`ghost_core::ports::call_span`) by which a call is found.
+const ID: &str = "request_id";
+const TRACE: &str = "trace_id";
 
 /// The longest answer that is read, in bytes.
 const LONGEST_ANSWER: usize = 1 << 20;
@@ -71,17 +75,16 @@ impl GrpcControlPlane {
     /// As of the port.
     pub async fn renew(&self, csr: Vec<u8>) -> ControlResult<RenewResponse> {
         let renew = async |mut client: Client, request| client.renew(request).await;
-        self.call("Renew", RenewRequest { csr }, renew).await
+        self.call(RenewRequest { csr }, renew).await
     }
 
     async fn call<M, A>(
         &self,
-        name: &'static str,
         message: M,
         rpc: impl AsyncFnOnce(Client, Request<M>) -> Result<Response<A>, Status>,
     ) -> ControlResult<A> {
         let Connection { client, verdict, .. } = self.connection()?;
-        call((&self.target, self.limit), client, &verdict, (name, message), rpc).await
+        call((&self.target, self.limit), client, &verdict, message, rpc).await
     }
 
     /// The connection in use, or a new one if the certificate is another since.
@@ -115,20 +118,19 @@ pub(super) fn client(channel: Channel) -> Client {
     ControlPlaneClient::new(channel).max_decoding_message_size(LONGEST_ANSWER)
 }
 
-/// One call, with its end, and an id by which the control plane's log and ours find it.
+/// One call, with its end, and an id by which the control plane's log and ours find it: the span that it is made in gets it.
 pub(super) async fn call<M, A>(
     (target, limit): (&Target, Duration),
     client: Client,
     verdict: &Verdict,
-    (name, message): (&'static str, M),
+    message: M,
     rpc: impl AsyncFnOnce(Client, Request<M>) -> Result<Response<A>, Status>,
 ) -> ControlResult<A> {
     let mut request = Request::new(message);
     request.set_timeout(limit);
-    let id = CallId::generate();
-    let span = tracing::error_span!("control plane", rpc = name, request_id = %id);
-    identify(request.metadata_mut(), &id, &span);
-    let answer = timeout(limit, rpc(client, request)).instrument(span.clone()).await;
+    let span = Span::current();
+    identify(request.metadata_mut(), &CallId::generate(), &span);
+    let answer = timeout(limit, rpc(client, request)).await;
     let code = match &answer {
         Ok(Ok(_)) => Code::Ok,
         Ok(Err(status)) => status.code(),
@@ -142,8 +144,12 @@ pub(super) async fn call<M, A>(
     }
 }
 
-fn identify(metadata: &mut MetadataMap, id: &CallId, span: &tracing::Span) {
+fn identify(metadata: &mut MetadataMap, id: &CallId, span: &Span) {
     let traceparent = traces::traceparent(span);
+    span.record(ID, id.as_str());
+    if let Some(trace) = traces::trace_id(span) {
+        span.record(TRACE, trace);
+    }
     for (key, text) in [(REQUEST_ID, Some(id.as_str())), (TRACEPARENT, traceparent.as_deref())] {
         if let Some(value) = text.and_then(|text| text.parse().ok()) {
             metadata.insert(key, value);
@@ -156,14 +162,14 @@ impl ControlPlane for GrpcControlPlane {
     async fn register(&self, registration: &Registration) -> ControlResult<Registered> {
         let message = convert::registration(registration);
         let register = async |mut client: Client, request| client.register(request).await;
-        let answer = self.call("Register", message, register).await?;
+        let answer = self.call(message, register).await?;
         self.proper(convert::registered(answer))
     }
 
     async fn heartbeat(&self, report: &HeartbeatReport) -> ControlResult<Beat> {
         let message = convert::heartbeat(report);
         let heartbeat = async |mut client: Client, request| client.heartbeat(request).await;
-        let answer = self.call("Heartbeat", message, heartbeat).await?;
+        let answer = self.call(message, heartbeat).await?;
         self.proper(convert::heard(answer))
     }
 
@@ -171,7 +177,7 @@ impl ControlPlane for GrpcControlPlane {
         let events = events.iter().map(convert::event).collect();
         let message = ReportEventsRequest { instance: instance.to_string(), events };
         let report = async |mut client: Client, request| client.report_events(request).await;
-        let answer = self.call("ReportEvents", message, report).await?;
+        let answer = self.call(message, report).await?;
         self.proper(convert::sequence(answer.last_event))
     }
 }

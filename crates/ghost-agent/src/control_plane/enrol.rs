@@ -9,9 +9,10 @@ use std::time::Duration;
 use ghost_core::application::backoff::{Backoff, Dice, around};
 use ghost_core::application::heartbeat::schedule::SLOW;
 use ghost_core::domain::control::{ControlError, Refusal};
-use ghost_core::ports::{Clock, ControlResult};
+use ghost_core::ports::{Clock, ControlResult, call_span};
 use ghost_proto::controlplane::EnrollRequest;
 use rustls_pki_types::CertificateDer;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::credentials::{CredentialSource, certificates, validity};
@@ -83,13 +84,17 @@ impl Enrolment {
             }
         };
         let (mut failures, mut said) = (0u32, None);
-        while let Err(error) = self.attempt(&key).await {
+        loop {
+            // Gone before the pause: its end is the call's.
+            let span = call_span("Enroll");
+            let Err(error) = self.attempt(&key).instrument(span.clone()).await else { return };
             let pause = self.pause(&error, failures);
             failures = failures.saturating_add(1);
             if said.as_ref() != Some(&error) {
-                tracing::error!(cause = %error, "cannot enrol; the agent serves its own host only, and tries again");
+                span.in_scope(|| tracing::error!(cause = %error, "cannot enrol; the agent serves its own host only, and tries again"));
                 said = Some(error);
             }
+            drop(span);
             self.clock.sleep(pause).await;
             // Somebody put one there meanwhile.
             if self.credentials.current().is_some() {
@@ -153,7 +158,7 @@ impl Enrolment {
             (&self.target, client::CALL_LIMIT),
             stub,
             &verdict,
-            ("Enroll", request),
+            request,
             async |mut client, request| client.enroll(request).await,
         )
         .await?;

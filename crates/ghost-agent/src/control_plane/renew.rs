@@ -9,8 +9,9 @@ use std::time::Duration;
 use ghost_core::application::backoff::{Backoff, Dice, around};
 use ghost_core::application::heartbeat::schedule::SLOW;
 use ghost_core::domain::control::{ControlError, Refusal};
-use ghost_core::ports::{Clock, ControlResult};
+use ghost_core::ports::{Clock, ControlResult, call_span};
 use jiff::{SignedDuration, Timestamp};
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::client::GrpcControlPlane;
@@ -42,8 +43,11 @@ impl Renewal {
         let (mut failures, mut said) = (0u32, None);
         loop {
             self.until_due().await;
-            match self.renew().await {
+            // Gone before the pause: its end is the call's.
+            let span = call_span("Renew");
+            match self.renew().instrument(span.clone()).await {
                 Ok(()) => {
+                    drop(span);
                     (failures, said) = (0, None);
                     self.clock.sleep(self.rest()).await;
                 }
@@ -51,9 +55,10 @@ impl Renewal {
                     let pause = self.pause(&error, failures);
                     failures = failures.saturating_add(1);
                     if said.as_ref() != Some(&error) {
-                        tracing::warn!(cause = %error, "cannot renew the agent's certificate; trying again");
+                        span.in_scope(|| tracing::warn!(cause = %error, "cannot renew the agent's certificate; trying again"));
                         said = Some(error);
                     }
+                    drop(span);
                     self.clock.sleep(pause).await;
                 }
             }

@@ -13,6 +13,7 @@ use tower::service_fn;
 
 use super::Context;
 use super::failure::{Exit, Failure};
+use super::identified::Identified;
 
 /// A server on the same host that does not accept within this time hangs.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -25,7 +26,10 @@ const HEADER_BYTES: u32 = 256 * 1024;
 
 /// A connected server.
 #[derive(Debug)]
-pub(super) struct Api(Client);
+pub(super) struct Api {
+    client: Client,
+    identified: Identified,
+}
 
 /// What calls it.
 pub(super) type Client = AdminClient<Channel>;
@@ -55,7 +59,8 @@ pub(super) async fn dial(context: &Context) -> Result<Api, Failure> {
         .connect_with_connector(once)
         .await;
     let channel = channel.map_err(|_| silent())?;
-    Ok(Api(AdminClient::new(channel).max_decoding_message_size(ANSWER_BYTES)))
+    let client = AdminClient::new(channel).max_decoding_message_size(ANSWER_BYTES);
+    Ok(Api { client, identified: context.identified.clone() })
 }
 
 fn refused(context: &Context, error: &io::Error) -> Failure {
@@ -89,13 +94,16 @@ impl Api {
         limit: Duration,
         rpc: impl FnOnce(Client, Request<M>) -> F,
     ) -> Result<A, Failure> {
-        match timeout(limit, rpc(self.0, Request::new(message))).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(Failure::of(&status)),
-            Err(_) => Err(Failure::new(
+        let mut request = Request::new(message);
+        self.identified.mark(request.metadata_mut());
+        let failure = match timeout(limit, rpc(self.client, request)).await {
+            Ok(Ok(response)) => return Ok(response.into_inner()),
+            Ok(Err(status)) => Failure::of(&status),
+            Err(_) => Failure::new(
                 Exit::TimedOut,
                 format!("no answer in {} s; look at the log of ghost-api serve", limit.as_secs()),
-            )),
-        }
+            ),
+        };
+        Err(failure.of_request(&self.identified.request_id))
     }
 }

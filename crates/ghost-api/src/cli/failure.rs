@@ -4,6 +4,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use ghost_core::domain::CallId;
 use serde::Serialize;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -37,11 +38,13 @@ pub(crate) struct Failure {
     /// The server's or the agent's reason; empty if the command line itself found it.
     reason: String,
     message: String,
+    /// Under which the server was asked.
+    request_id: Option<CallId>,
 }
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, reason: String::new(), message: message.into() }
+        Self { exit, reason: String::new(), message: message.into(), request_id: None }
     }
 
     /// Exit code 1.
@@ -69,6 +72,33 @@ impl Failure {
     pub(crate) fn also(mut self, further: &str) -> Self {
         self.message = format!("{}; {further}", self.message);
         self
+    }
+
+    /// Says under which id the server was asked, for whoever looks into its log.
+    pub(crate) fn of_request(mut self, request_id: &CallId) -> Self {
+        self.request_id = Some(request_id.clone());
+        self
+    }
+
+    /// May the server's log, or the agent's, say more?
+    const fn is_in_the_log(&self) -> bool {
+        match self.exit {
+            Exit::Failed | Exit::Unavailable | Exit::TimedOut => true,
+            Exit::Usage
+            | Exit::NotFound
+            | Exit::Invalid
+            | Exit::Conflict
+            | Exit::Exhausted
+            | Exit::NotPermitted => false,
+        }
+    }
+
+    /// One line.
+    fn text(&self) -> String {
+        match (&self.request_id, self.is_in_the_log()) {
+            (Some(id), true) => format!("{} (request id {id})", printable(&self.message)),
+            (Some(_) | None, _) => printable(&self.message),
+        }
     }
 
     /// What the server, or an agent through it, answered.
@@ -118,15 +148,18 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     code: &'a str,
     message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
 }
 
 /// Prints `failure` on standard error, in red on a terminal unless `NO_COLOR` is set.
 pub(crate) fn report(failure: &Failure, format: Format) {
-    let Failure { exit, reason, message } = failure;
+    let Failure { exit, reason, message, request_id } = failure;
     let text = match format {
-        Format::Table => format!("\u{1b}[1;31merror:\u{1b}[0m {}\n", printable(message)),
+        Format::Table => format!("\u{1b}[1;31merror:\u{1b}[0m {}\n", failure.text()),
         Format::Json => {
-            let error = Body { code: reason, message };
+            let error =
+                Body { code: reason, message, request_id: request_id.as_ref().map(CallId::as_str) };
             let document = Document { error, exit_code: *exit as u8 };
             serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"
         }

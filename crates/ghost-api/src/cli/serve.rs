@@ -1,11 +1,10 @@
 //! Serves until a signal.
 
-use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use ghost_api::clock::SystemClock;
 use ghost_api::limits::{PerMinute, Rates};
 use ghost_api::plane::Settings;
@@ -13,16 +12,11 @@ use ghost_api::serve::{Config, STORE, ServeError, Server};
 use ghost_api::store::redb::RedbStore;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Layer as _, fmt};
+use tracing_subscriber::filter::LevelFilter;
 
-use super::Context;
 use super::failure::{Exit, Failure};
+use super::{Context, log};
 
-/// Libraries that log more than an operator wants to read.
-const LIBRARIES: [&str; 5] = ["h2", "hyper", "rustls", "tonic", "tower"];
 /// How long the end waits for threads that block.
 const LEFT_BEHIND: Duration = Duration::from_secs(1);
 
@@ -45,11 +39,33 @@ pub(super) struct Serve {
     /// this if it is more.
     #[arg(long, value_name = "N", default_value_t = Rates::default().enrol_per_address)]
     enrolments_per_minute: PerMinute,
+    /// From which level on lines are logged; debug has a line for each heartbeat.
+    #[arg(long, value_enum, value_name = "LEVEL", default_value_t = Level::Info)]
+    log_level: Level,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+impl From<Level> for LevelFilter {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Error => Self::ERROR,
+            Level::Warn => Self::WARN,
+            Level::Info => Self::INFO,
+            Level::Debug => Self::DEBUG,
+        }
+    }
 }
 
 /// Serves.
 pub(super) fn run(args: &Serve, context: Context) -> Result<(), Failure> {
-    log();
+    log::start(args.log_level.into());
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| {
@@ -103,19 +119,6 @@ fn failed(error: &ServeError) -> Failure {
         ServeError::Authority(_) | ServeError::Tls(_) | ServeError::Store(_) => Exit::Failed,
     };
     Failure::chain(exit, error)
-}
-
-/// Lines for people on a terminal, JSON for everybody else.
-fn log() {
-    let filter = Targets::new()
-        .with_default(LevelFilter::INFO)
-        .with_targets(LIBRARIES.map(|library| (library, LevelFilter::WARN)));
-    let layer = if std::io::stdout().is_terminal() {
-        fmt::layer().boxed()
-    } else {
-        fmt::layer().json().flatten_event(true).with_span_list(false).boxed()
-    };
-    tracing_subscriber::registry().with(layer.with_filter(filter)).init();
 }
 
 /// Each agent is a file descriptor, and 1024 are the usual soft limit.

@@ -57,9 +57,6 @@ pub(super) struct Create {
     /// A file of OpenSSH public keys for the template's default user; repeatable.
     #[arg(long, value_name = "FILE")]
     ssh_key: Vec<PathBuf>,
-    /// Repeat a create safely: the same id returns the same VM on the same agent [default: a new UUID].
-    #[arg(long, value_name = "ID")]
-    request_id: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -84,7 +81,7 @@ pub(super) async fn run(command: Command, context: &Context) -> Result<(), Failu
 }
 
 async fn create(args: Create, context: &Context) -> Result<(), Failure> {
-    let request_id = args.request_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let request_id = context.identified.create_id.to_string();
     let mut keys = Vec::new();
     for path in &args.ssh_key {
         keys.extend(inputs::ssh_keys(path)?);
@@ -124,7 +121,8 @@ async fn create(args: Create, context: &Context) -> Result<(), Failure> {
     if placed.status == "error" {
         return Err(Failure::local(
             "the agent kept a VM that does not run; look at it with agentctl vm status",
-        ));
+        )
+        .of_request(&context.identified.request_id));
     }
     Ok(())
 }
@@ -134,7 +132,7 @@ async fn delete(agent: String, vm: String, context: &Context) -> Result<(), Fail
     let ask = RemoveVmRequest { agent: agent.clone(), vm: vm.clone() };
     let call = |mut client: dial::Client, ask| async move { client.remove_vm(ask).await };
     api.call(ask, DELETE_LIMIT + GRACE, call).await?;
-    let done = serde_json::json!({ "agent": agent, "vm": vm, "deleted": true });
+    let done = serde_json::json!({ "agent": agent, "vm": vm, "deleted": true, "request_id": context.identified.request_id });
     context.output.print(&done, |_| format!("{}: deleted\n", output::printable(&vm)))
 }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ghost_core::domain::{CallId, Origin};
 use ghost_proto::admin::admin_server::Admin;
 use ghost_proto::admin::{
     CreateTokenRequest, CreateTokenResponse, ListAgentsRequest, ListAgentsResponse,
@@ -12,17 +13,17 @@ use ghost_proto::admin::{
 };
 use rustls::crypto::ring;
 use tokio_util::task::TaskTracker;
+use tonic::Request;
 use tonic::transport::server::UdsConnectInfo;
-use tonic::{Request, Response, Status};
+use tracing::Span;
 
-use super::finish::to_the_end;
-use super::{convert, status};
+use super::call::{Call, Reply, Told};
+use super::convert;
 use crate::commander::{CREATE_LIMIT, Commander, DELETE_LIMIT};
 use crate::domain::placement::Wanted;
+use crate::domain::text::cut;
 use crate::plane::{Placing, Plane};
 use crate::refusal::Refusal;
-
-type Reply<T> = Result<Response<T>, Status>;
 
 /// Longest call that waits for the disk only.
 const CALL_LIMIT: Duration = Duration::from_secs(20);
@@ -38,17 +39,17 @@ pub(super) struct AdminApi {
 }
 
 impl AdminApi {
-    fn answer<T>(&self, outcome: Result<T, Refusal>) -> Reply<T> {
-        let refused = |refusal| status::refused(&refusal, &self.plane.counters);
-        outcome.map(Response::new).map_err(refused)
-    }
-
-    async fn change<T, F>(&self, limit: Duration, work: impl FnOnce(Self) -> F) -> Reply<T>
+    async fn change<T, F>(
+        &self,
+        call: Call,
+        limit: Duration,
+        work: impl FnOnce(Self) -> F,
+    ) -> Reply<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Refusal>> + Send + 'static,
     {
-        self.answer(to_the_end(&self.tasks, limit, work(self.clone())).await)
+        call.change((&self.tasks, limit, &self.plane.counters), work(self.clone())).await
     }
 }
 
@@ -60,6 +61,10 @@ fn who<T>(request: &Request<T>) -> String {
         Some((uid, None)) => format!("uid {uid}"),
         None => "unknown".to_owned(),
     }
+}
+
+fn open<T>(rpc: &'static str, request: &Request<T>) -> Call {
+    Call::open(rpc, request, None, &who(request), Told::Always)
 }
 
 async fn create_token(
@@ -78,19 +83,28 @@ async fn create_token(
     Ok(CreateTokenResponse { key: token.key, expires_at: Some(convert::stamp(token.expires_at)) })
 }
 
+/// The create's id: its caller's, or else a new one, which is then the call's too unless the call has its own.
+fn create_id(ask: &mut PlaceVmRequest) -> Option<String> {
+    let vm = ask.vm.as_mut()?;
+    if vm.request_id.is_empty() {
+        vm.request_id = CallId::generate().to_string();
+    }
+    Some(vm.request_id.clone())
+}
+
 async fn place(
     api: AdminApi,
     who: String,
+    origin: Origin,
     ask: PlaceVmRequest,
 ) -> Result<PlaceVmResponse, Refusal> {
     let missing = || Refusal::BadRequest("vm is missing; say what the VM shall be".to_owned());
-    let mut vm = ask.vm.ok_or_else(missing)?;
-    if vm.request_id.is_empty() {
-        vm.request_id = uuid::Uuid::new_v4().to_string();
-    }
-    if vm.request_id.len() > 128 {
+    let vm = ask.vm.ok_or_else(missing)?;
+    // A name may be anything until the agent has looked at it.
+    Span::current().record("vm_name", cut(&vm.name, 64));
+    if vm.request_id.parse::<CallId>().is_err() {
         return Err(Refusal::BadRequest(
-            "request_id has more than 128 characters; choose a shorter one".to_owned(),
+            "request_id has to be 1 to 128 visible ASCII characters; choose another".to_owned(),
         ));
     }
     let wanted = Wanted {
@@ -102,8 +116,9 @@ async fn place(
     let (request_id, vm_name) = (vm.request_id.clone(), vm.name.clone());
     let placing = Placing { agent: ask.agent, wanted, request_id, vm_name };
     let target = api.plane.place(&who, &placing).await?;
-    tracing::info!(vm = placing.vm_name, agent = %target.id, request_id = placing.request_id, "creating");
-    let outcome = api.commander.create_vm(&target, vm).await;
+    Span::current().record("agent_id", target.id.to_string());
+    tracing::info!("creating");
+    let outcome = api.commander.create_vm(&target, vm, &origin).await;
     let on = format!("{} on {} {}", placing.vm_name, target.name, target.id);
     match outcome {
         Ok(vm) => {
@@ -125,6 +140,7 @@ async fn place(
 async fn remove(
     api: AdminApi,
     who: String,
+    origin: Origin,
     ask: RemoveVmRequest,
 ) -> Result<RemoveVmResponse, Refusal> {
     if ask.agent.is_empty() || ask.vm.is_empty() {
@@ -132,12 +148,13 @@ async fn remove(
             "agent and vm are both needed; look at: ghost-api agents".to_owned(),
         ));
     }
+    Span::current().record("vm_name", cut(&ask.vm, 64));
     let target = api.plane.commandable(&ask.agent)?;
+    Span::current().record("agent_id", target.id.to_string());
     let on = format!("{} on {} {}", ask.vm, target.name, target.id);
-    let request_id = uuid::Uuid::new_v4().to_string();
-    let asked = format!("{on} (request {request_id})");
+    let asked = format!("{on} (request {})", origin.request_id);
     api.plane.record(&who, "vm delete asked", asked).await?;
-    let outcome = api.commander.delete_vm(&target, ask.vm, &request_id).await;
+    let outcome = api.commander.delete_vm(&target, ask.vm, &origin).await;
     match outcome {
         Ok(()) => {
             api.plane.note(&who, "vm removed", on).await;
@@ -153,45 +170,60 @@ async fn remove(
 #[tonic::async_trait]
 impl Admin for AdminApi {
     async fn create_token(&self, ask: Request<CreateTokenRequest>) -> Reply<CreateTokenResponse> {
-        self.change(CALL_LIMIT, |api| create_token(api, ask)).await
+        let call = open("CreateToken", &ask);
+        self.change(call, CALL_LIMIT, |api| create_token(api, ask)).await
     }
 
-    async fn list_agents(&self, _: Request<ListAgentsRequest>) -> Reply<ListAgentsResponse> {
-        let all = self.plane.list().into_iter();
-        let agents = all.map(|(agent, presence)| convert::agent(agent, presence)).collect();
-        self.answer(Ok(ListAgentsResponse { agents }))
+    async fn list_agents(&self, ask: Request<ListAgentsRequest>) -> Reply<ListAgentsResponse> {
+        open("ListAgents", &ask).read(&self.plane.counters, || {
+            let all = self.plane.list().into_iter();
+            let agents = all.map(|(agent, presence)| convert::agent(agent, presence)).collect();
+            Ok(ListAgentsResponse { agents })
+        })
     }
 
     async fn revoke_agent(&self, ask: Request<RevokeAgentRequest>) -> Reply<RevokeAgentResponse> {
-        let (who, agent) = (who(&ask), ask.into_inner().agent);
-        let revoke = |api: Self| async move { api.plane.revoke(&who, &agent).await };
-        self.change(CALL_LIMIT, revoke).await.map(|_| Response::new(RevokeAgentResponse {}))
+        let (call, who, agent) = (open("RevokeAgent", &ask), who(&ask), ask.into_inner().agent);
+        self.change(call, CALL_LIMIT, |api| async move {
+            api.plane.revoke(&who, &agent).await.map(|()| RevokeAgentResponse {})
+        })
+        .await
     }
 
     async fn list_events(&self, ask: Request<ListEventsRequest>) -> Reply<ListEventsResponse> {
+        let call = open("ListEvents", &ask);
         let ListEventsRequest { agent, limit } = ask.into_inner();
-        let events = self.plane.events(&agent, limit).await;
-        let told = |events: Vec<_>| ListEventsResponse {
-            events: events.into_iter().map(convert::kept_event).collect(),
-        };
-        self.answer(events.map(told))
+        self.change(call, CALL_LIMIT, |api| async move {
+            let events = api.plane.events(&agent, limit).await?;
+            let events = events.into_iter().map(convert::kept_event).collect();
+            Ok(ListEventsResponse { events })
+        })
+        .await
     }
 
     async fn place_vm(&self, ask: Request<PlaceVmRequest>) -> Reply<PlaceVmResponse> {
-        let who = who(&ask);
-        self.change(CREATE_LIMIT + GRACE, |api| place(api, who, ask.into_inner())).await
+        let mut ask = ask;
+        let (who, id) = (who(&ask), create_id(ask.get_mut()));
+        let call = Call::open("PlaceVM", &ask, id.as_deref(), &who, Told::Always);
+        let origin = call.origin().clone();
+        let work = |api| place(api, who, origin, ask.into_inner());
+        self.change(call, CREATE_LIMIT + GRACE, work).await
     }
 
     async fn remove_vm(&self, ask: Request<RemoveVmRequest>) -> Reply<RemoveVmResponse> {
-        let who = who(&ask);
-        self.change(DELETE_LIMIT + GRACE, |api| remove(api, who, ask.into_inner())).await
+        let (call, who) = (open("RemoveVM", &ask), who(&ask));
+        let origin = call.origin().clone();
+        let work = |api| remove(api, who, origin, ask.into_inner());
+        self.change(call, DELETE_LIMIT + GRACE, work).await
     }
 
     async fn list_audit(&self, ask: Request<ListAuditRequest>) -> Reply<ListAuditResponse> {
-        let records = self.plane.audit(ask.get_ref().limit).await;
-        let told = |records: Vec<_>| ListAuditResponse {
-            records: records.into_iter().map(convert::audit_record).collect(),
-        };
-        self.answer(records.map(told))
+        let (call, limit) = (open("ListAudit", &ask), ask.get_ref().limit);
+        self.change(call, CALL_LIMIT, |api| async move {
+            let records = api.plane.audit(limit).await?;
+            let records = records.into_iter().map(convert::audit_record).collect();
+            Ok(ListAuditResponse { records })
+        })
+        .await
     }
 }

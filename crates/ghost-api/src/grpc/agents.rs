@@ -9,17 +9,15 @@ use ghost_proto::controlplane::{
     RegisterResponse, RenewRequest, RenewResponse, ReportEventsRequest, ReportEventsResponse,
 };
 use tokio_util::task::TaskTracker;
-use tonic::{Request, Response, Status};
-use tracing::{Instrument as _, Span};
+use tonic::Request;
 
+use super::call::{Call, Reply, Told};
 use super::caller::Caller;
-use super::finish::to_the_end;
-use super::{convert, status};
+use super::convert;
+use crate::domain::AgentId;
 use crate::domain::event::MOST_AT_ONCE;
 use crate::plane::{EnrolRequest, Plane};
 use crate::refusal::Refusal;
-
-type Reply<T> = Result<Response<T>, Status>;
 
 /// Longest call of an agent, which waits for the disk at most.
 const CALL_LIMIT: Duration = Duration::from_secs(20);
@@ -32,26 +30,25 @@ pub(super) struct AgentsApi {
 }
 
 impl AgentsApi {
-    fn answer<T>(&self, outcome: Result<T, Refusal>) -> Reply<T> {
-        let refused = |refusal| status::refused(&refusal, &self.plane.counters);
-        outcome.map(Response::new).map_err(refused)
-    }
-
-    async fn change<T, F>(&self, work: impl FnOnce(Arc<Plane>) -> F) -> Reply<T>
+    async fn change<T, F>(&self, call: Call, work: impl FnOnce(Arc<Plane>) -> F) -> Reply<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Refusal>> + Send + 'static,
     {
-        self.answer(to_the_end(&self.tasks, CALL_LIMIT, work(Arc::clone(&self.plane))).await)
+        let work = work(Arc::clone(&self.plane));
+        call.change((&self.tasks, CALL_LIMIT, &self.plane.counters), work).await
     }
 }
 
 /// Of one call, by the id that the agent's own log has it under.
-fn span<T>(rpc: &'static str, request: &Request<T>) -> Span {
-    let id = request.metadata().get("x-request-id").and_then(|id| id.to_str().ok());
-    let fits = |id: &&str| id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_graphic());
-    // At a level that no setting of the log turns off.
-    tracing::error_span!("call", rpc, request_id = id.filter(fits))
+fn open<T>(rpc: &'static str, request: &Request<T>, told: Told) -> Call {
+    let caller = caller(request).ok();
+    let name = caller.as_ref().map(ToString::to_string).unwrap_or_default();
+    let call = Call::open(rpc, request, None, &name, told);
+    if let Some(bearer) = caller.and_then(|caller| caller.bearer().ok()) {
+        call.span().record("agent_id", bearer.agent.to_string());
+    }
+    call
 }
 
 fn caller<T>(request: &Request<T>) -> Result<Caller, Refusal> {
@@ -65,6 +62,9 @@ async fn enrol(
 ) -> Result<EnrollResponse, Refusal> {
     let from = caller(&request)?.peer.ip();
     let EnrollRequest { secret, agent_id, csr, agent_name: name } = request.into_inner();
+    if let Ok(agent) = agent_id.parse::<AgentId>() {
+        tracing::Span::current().record("agent_id", agent.to_string());
+    }
     let certified = plane.enrol(from, EnrolRequest { secret, agent_id, csr, name }).await?;
     let (chain, ca) = convert::chain(&certified);
     Ok(EnrollResponse { chain, ca })
@@ -128,29 +128,30 @@ async fn report(
 #[tonic::async_trait]
 impl ControlPlane for AgentsApi {
     async fn enroll(&self, request: Request<EnrollRequest>) -> Reply<EnrollResponse> {
-        let span = span("Enroll", &request);
-        self.change(|plane| enrol(plane, request)).instrument(span).await
+        let call = open("Enroll", &request, Told::Always);
+        self.change(call, |plane| enrol(plane, request)).await
     }
 
     async fn renew(&self, request: Request<RenewRequest>) -> Reply<RenewResponse> {
-        let span = span("Renew", &request);
-        self.change(|plane| renew(plane, request)).instrument(span).await
+        let call = open("Renew", &request, Told::Always);
+        self.change(call, |plane| renew(plane, request)).await
     }
 
     async fn register(&self, request: Request<RegisterRequest>) -> Reply<RegisterResponse> {
-        let span = span("Register", &request);
-        self.change(|plane| register(plane, request)).instrument(span).await
+        let call = open("Register", &request, Told::Always);
+        self.change(call, |plane| register(plane, request)).await
     }
 
     async fn heartbeat(&self, request: Request<HeartbeatRequest>) -> Reply<HeartbeatResponse> {
-        span("Heartbeat", &request).in_scope(|| self.answer(heartbeat(&self.plane, request)))
+        let call = open("Heartbeat", &request, Told::OnDemand);
+        call.read(&self.plane.counters, || heartbeat(&self.plane, request))
     }
 
     async fn report_events(
         &self,
         request: Request<ReportEventsRequest>,
     ) -> Reply<ReportEventsResponse> {
-        let span = span("ReportEvents", &request);
-        self.change(|plane| report(plane, request)).instrument(span).await
+        let call = open("ReportEvents", &request, Told::OnDemand);
+        self.change(call, |plane| report(plane, request)).await
     }
 }

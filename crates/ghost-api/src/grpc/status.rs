@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::error::Error;
 
+use ghost_core::domain::Origin;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -20,17 +21,10 @@ const MESSAGE_BYTES: usize = 2048;
 /// Most details of an agent that are passed on: its console's last lines have 2 KiB.
 const DETAIL_BYTES: usize = 32 * 1024;
 
-/// The answer to a call that was refused; counted, and logged if it is our own fault.
-pub(super) fn refused(refusal: &Refusal, counters: &Counters) -> Status {
+/// The answer to the call `origin` that was refused; counted.
+pub(super) fn refused(refusal: &Refusal, origin: &Origin, counters: &Counters) -> Status {
     let (code, reason) = code(refusal);
     counters.refused(reason);
-    match refusal {
-        Refusal::Store(cause) => tracing::error!(error = chain(cause), "the store failed"),
-        Refusal::Authority(cause) => {
-            tracing::error!(error = chain(cause), "no certificate can be made")
-        }
-        _ => tracing::debug!(reason, "refused a call"),
-    }
     if let Refusal::Command(CommandError::Refused { status, .. }) = refusal {
         // The agent's own words, with its details, under its name.
         let fits = status.details().len() <= DETAIL_BYTES;
@@ -41,11 +35,18 @@ pub(super) fn refused(refusal: &Refusal, counters: &Counters) -> Status {
             details.into(),
         );
     }
-    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, facts(origin));
     if let Refusal::TooOften(wait) = refusal {
         details.set_retry_info(Some(*wait));
     }
     Status::with_error_details(code, refusal.to_string(), details)
+}
+
+/// By which the call is found in the log.
+fn facts(origin: &Origin) -> HashMap<String, String> {
+    let trace = origin.traceparent.as_ref().map(|parent| ("trace_id", parent.trace_id()));
+    let all = [Some(("request_id", origin.request_id.as_str())), trace];
+    all.into_iter().flatten().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 /// What it says and why, in one line.
@@ -59,7 +60,8 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     words
 }
 
-fn code(refusal: &Refusal) -> (Code, &'static str) {
+/// Code and reason, by the contract.
+pub(super) fn code(refusal: &Refusal) -> (Code, &'static str) {
     use Code::{
         AlreadyExists, FailedPrecondition, Internal, InvalidArgument, NotFound, PermissionDenied,
         ResourceExhausted, Unauthenticated, Unavailable,
@@ -104,6 +106,10 @@ mod tests {
     use crate::store::StoreError;
     use std::time::Duration;
 
+    fn refused(refusal: &Refusal, counters: &Counters) -> Status {
+        super::refused(refusal, &Origin::of_headers(Some("r-1"), None), counters)
+    }
+
     #[test]
     fn a_refusal_on_the_wire_has_reason_and_domain_and_is_counted() {
         let counters = Counters::default();
@@ -111,6 +117,7 @@ mod tests {
         assert_eq!(status.code(), Code::FailedPrecondition);
         let info = status.get_details_error_info().unwrap();
         assert_eq!((info.reason.as_str(), info.domain.as_str()), ("NOT_REGISTERED", DOMAIN));
+        assert_eq!(info.metadata["request_id"], "r-1");
         assert_eq!(counters.refusals()["NOT_REGISTERED"], 1);
     }
 

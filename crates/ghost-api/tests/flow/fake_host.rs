@@ -32,6 +32,8 @@ pub(crate) struct Told {
     pub(crate) callers: Vec<String>,
     /// `x-request-id` of creates and deletes.
     pub(crate) ids: Vec<String>,
+    /// `traceparent` of creates and deletes that have one.
+    pub(crate) traces: Vec<String>,
 }
 
 /// Where the create of a VM called "slow" waits.
@@ -113,7 +115,10 @@ fn not_asked<T>() -> Reply<T> {
 impl Service {
     fn identified<T>(&self, ask: &Request<T>) {
         let id = ask.metadata().get("x-request-id").unwrap().to_str().unwrap();
-        self.0.lock().unwrap().ids.push(id.to_owned());
+        let trace = ask.metadata().get("traceparent").map(|trace| trace.to_str().unwrap());
+        let mut told = self.0.lock().unwrap();
+        told.ids.push(id.to_owned());
+        told.traces.extend(trace.map(str::to_owned));
     }
 }
 

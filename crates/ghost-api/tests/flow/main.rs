@@ -6,6 +6,7 @@ mod agent;
 mod api;
 mod certificates;
 mod commands;
+mod correlation;
 mod enrolment;
 mod events;
 mod fake_host;

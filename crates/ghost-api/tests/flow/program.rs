@@ -1,9 +1,9 @@
 //! The real program: its command line, its server, and its death.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
 
 use ghost_api::store::redb::RedbStore;
@@ -13,18 +13,27 @@ use rcgen::KeyPair;
 use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::agent::{Issued, capacity, csr, enrolment, event};
 use crate::api::{Client, Key, connect, tls};
 
 fn ghost_api(dir: &Path, args: &[&str]) -> Output {
+    ghost_api_in(dir, &[], args)
+}
+
+/// With these variables.
+pub(crate) fn ghost_api_in(dir: &Path, variables: &[(&str, &str)], args: &[&str]) -> Output {
     let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_ghost-api"));
-    command.env_remove("GHOST_API_DIR").arg("--dir").arg(dir).args(args);
+    for name in ["GHOST_API_DIR", "GHOST_REQUEST_ID", "TRACEPARENT"] {
+        command.env_remove(name);
+    }
+    command.envs(variables.iter().copied()).arg("--dir").arg(dir).args(args);
     command.timeout(Duration::from_secs(60)).output().unwrap()
 }
 
-fn done(dir: &Path, args: &[&str]) -> String {
+pub(crate) fn done(dir: &Path, args: &[&str]) -> String {
     let output = ghost_api(dir, args);
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
@@ -36,14 +45,19 @@ fn failed(dir: &Path, args: &[&str]) -> (i32, String) {
 }
 
 /// A running server; killed when dropped.
-struct Served {
+pub(crate) struct Served {
     child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
     address: SocketAddr,
     http: SocketAddr,
 }
 
 impl Served {
     fn start(dir: &Path) -> Self {
+        Self::start_with(dir, &[])
+    }
+
+    pub(crate) fn start_with(dir: &Path, options: &[&str]) -> Self {
         // A write beyond a limit fails then, instead of ending the program.
         let mut child = Command::new("sh")
             .args([
@@ -54,18 +68,20 @@ impl Served {
             ])
             .arg(dir)
             .args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"])
+            .args(options)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let listening = lines.find_map(|line| {
-            let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
-            (line["message"] == "listening").then_some(line)
-        });
-        let listening = listening.unwrap();
+        let listening = find(&mut lines, |line| line["message"] == "listening");
         let [address, http] =
             ["address", "http"].map(|key| listening[key].as_str().unwrap().parse().unwrap());
-        Self { child, address, http }
+        Self { child, lines, address, http }
+    }
+
+    /// The next line of its log that is that.
+    pub(crate) fn line(&mut self, is: impl Fn(&Value) -> bool) -> Value {
+        find(&mut self.lines, is)
     }
 
     /// The first line of the answer to `/healthz`.
@@ -89,11 +105,16 @@ impl Served {
         prlimit(Some(pid), Resource::Fsize, limit).unwrap();
     }
 
-    fn terminate(mut self) -> bool {
+    pub(crate) fn terminate(mut self) -> bool {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         self.child.wait().unwrap().success()
     }
+}
+
+fn find(lines: &mut Lines<BufReader<ChildStdout>>, is: impl Fn(&Value) -> bool) -> Value {
+    let found = lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).find(is);
+    found.unwrap()
 }
 
 impl Drop for Served {
@@ -103,13 +124,18 @@ impl Drop for Served {
     }
 }
 
-fn folder() -> (tempfile::TempDir, PathBuf) {
+pub(crate) fn folder() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("api");
     (folder, dir)
 }
 
 async fn enrolled(dir: &Path, served: &Served, key: &str) -> (String, Client) {
+    let (id, _, client) = issued(dir, served, key).await;
+    (id, client)
+}
+
+pub(crate) async fn issued(dir: &Path, served: &Served, key: &str) -> (String, Issued, Client) {
     let (key, own) = (Key::parse(key.trim()), KeyPair::generate().unwrap());
     let id = Uuid::new_v4().to_string();
     let ca = CertificateDer::from_pem_file(dir.join("ca.crt")).unwrap();
@@ -118,10 +144,10 @@ async fn enrolled(dir: &Path, served: &Served, key: &str) -> (String, Client) {
     let EnrollResponse { chain, ca: own_ca } = stranger.enroll(ask).await.unwrap().into_inner();
     let issued = Issued { key: own, chain, ca: own_ca };
     let client = connect(served.address, tls(&ca, Some(issued.identity()))).await.unwrap();
-    (id, client)
+    (id, issued, client)
 }
 
-fn registration(instance: &str) -> RegisterRequest {
+pub(crate) fn registration(instance: &str) -> RegisterRequest {
     RegisterRequest {
         instance: instance.to_owned(),
         name: "pc-1".to_owned(),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::future::{join, select};
 use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, watch};
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use super::backoff::Dice;
@@ -20,7 +21,7 @@ use super::wait::within;
 use crate::domain::control::{
     Beat, ControlError, HeartbeatReport, Refusal, Registered, Registration, VmEvent,
 };
-use crate::ports::{Clock, ControlPlane, ControlResult, Measured, Meter};
+use crate::ports::{Clock, ControlPlane, ControlResult, Measured, Meter, call_span};
 
 /// How long one call may take; the adapter's own limit is shorter and says more.
 const CALL_LIMIT: Duration = Duration::from_secs(15);
@@ -56,8 +57,8 @@ pub struct LinkState {
 /// Why the plan of heartbeats has to be looked at.
 #[derive(Debug)]
 pub(super) enum Wake {
-    /// A delivery of events was refused, under that registration.
-    Refused(u64, ControlError),
+    /// A delivery of events was refused, under that registration, in that call.
+    Refused(u64, ControlError, Span),
     /// Events were taken.
     Known,
     /// Somebody wants it sooner.
@@ -145,7 +146,8 @@ impl Control {
     }
 }
 
-/// The control plane, of which every answer comes to an end, and every sign of life is counted.
+/// The control plane, of which every answer comes to an end, and every sign of life is counted. What came of a call is to be
+/// said in the span that comes with it, and that is to be let go before anything is waited for: its end is the call's.
 #[derive(Debug, Clone)]
 pub(super) struct Guarded {
     plane: Arc<dyn ControlPlane>,
@@ -155,18 +157,18 @@ pub(super) struct Guarded {
 
 impl Guarded {
     /// As of the port.
-    pub(super) async fn register(&self, who: &Registration) -> ControlResult<Registered> {
-        self.timed(self.plane.register(who)).await
+    pub(super) async fn register(&self, who: &Registration) -> Called<Registered> {
+        called("Register", self.timed(self.plane.register(who))).await
     }
 
     /// As of the port.
-    pub(super) async fn heartbeat(&self, report: &HeartbeatReport) -> ControlResult<Beat> {
-        self.timed(self.plane.heartbeat(report)).await
+    pub(super) async fn heartbeat(&self, report: &HeartbeatReport) -> Called<Beat> {
+        called("Heartbeat", self.timed(self.plane.heartbeat(report))).await
     }
 
     /// As of the port.
-    pub(super) async fn report(&self, instance: Uuid, events: &[VmEvent]) -> ControlResult<u64> {
-        self.limited(self.plane.report(instance, events)).await
+    pub(super) async fn report(&self, instance: Uuid, events: &[VmEvent]) -> Called<u64> {
+        called("ReportEvents", self.limited(self.plane.report(instance, events))).await
     }
 
     async fn timed<T>(&self, call: impl Future<Output = ControlResult<T>>) -> ControlResult<T> {
@@ -185,6 +187,15 @@ impl Guarded {
             )))
         })
     }
+}
+
+/// What came of a call, and its span.
+type Called<T> = (Span, ControlResult<T>);
+
+async fn called<T>(rpc: &'static str, call: impl Future<Output = ControlResult<T>>) -> Called<T> {
+    let span = call_span(rpc);
+    let result = call.instrument(span.clone()).await;
+    (span, result)
 }
 
 /// Says each change of the link once, not each try.

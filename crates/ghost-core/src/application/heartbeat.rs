@@ -105,19 +105,25 @@ impl Heartbeat {
         let known = matches!(self.state.borrow().link, Link::Registered { .. });
         if known {
             let last = self.facts.farewell();
-            if let Err(error) = self.plane.heartbeat(&last).await {
-                tracing::warn!(cause = error.cause, "could not tell the control plane of the end");
+            let (span, answer) = self.plane.heartbeat(&last).await;
+            if let Err(error) = answer {
+                span.in_scope(|| {
+                    tracing::warn!(
+                        cause = error.cause,
+                        "could not tell the control plane of the end"
+                    );
+                });
             }
         }
     }
 
     fn woken(&mut self, wake: Wake) {
         match wake {
-            Wake::Refused(under, error) => {
+            Wake::Refused(under, error, span) => {
                 // Since then it may have been registered again.
                 if matches!(self.state.borrow().link, Link::Registered { count, .. } if count == under)
                 {
-                    self.failed("report", error);
+                    span.in_scope(|| self.failed("report", error));
                 }
             }
             Wake::Known => self.schedule.known(),
@@ -130,8 +136,8 @@ impl Heartbeat {
     async fn register(&mut self) {
         let registration = self.facts.registration();
         let acknowledged = self.acknowledged.last();
-        let answer = self.plane.register(&registration).await;
-        match answer {
+        let (span, answer) = self.plane.register(&registration).await;
+        span.in_scope(|| match answer {
             Ok(registered) => {
                 if let Some(other) = registered.superseded {
                     tracing::warn!(
@@ -147,7 +153,7 @@ impl Heartbeat {
                 tracing::info!(count, kept, "registered with the control plane");
             }
             Err(error) => self.failed("register", error),
-        }
+        });
     }
 
     async fn heartbeat(&mut self) {
@@ -158,7 +164,8 @@ impl Heartbeat {
             return self.register().await;
         }
         let report = self.facts.heartbeat(self.skew);
-        match self.plane.heartbeat(&report).await {
+        let (span, answer) = self.plane.heartbeat(&report).await;
+        span.in_scope(|| match answer {
             // It was superseded until now, and is the newest again.
             Ok(_) if !known => self.failed("heartbeat", not_registered()),
             Ok(beat) => {
@@ -166,7 +173,7 @@ impl Heartbeat {
                 self.heard(beat, link);
             }
             Err(error) => self.failed("heartbeat", error),
-        }
+        });
     }
 
     fn heard(&mut self, beat: Beat, link: Link) {

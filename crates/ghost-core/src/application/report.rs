@@ -15,6 +15,7 @@ use futures_util::future::{Either, join, select};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, mpsc, watch};
+use tracing::Span;
 
 use super::backoff::{Backoff, Dice, around};
 use super::control_plane::{Guarded, Link, LinkState, Voice, Wake};
@@ -81,8 +82,8 @@ enum Delivered {
     /// Nothing is left.
     All,
     /// There may be more.
-    Some,
-    Failed(ControlError),
+    Some(Span),
+    Failed(Span, ControlError),
 }
 
 impl Reporter {
@@ -116,7 +117,7 @@ impl Reporter {
         let (_, since, _) = self.facts.registry.changes(None);
         self.push(since_anew(since)).await;
         if registered(&self.link.borrow()).is_some() {
-            while let Delivered::Some = self.deliver_batch().await {}
+            while let Delivered::Some(_) = self.deliver_batch().await {}
         }
     }
 
@@ -198,17 +199,17 @@ impl Reporter {
                 }
             }
             match self.deliver_batch().await {
-                Delivered::Some => {
+                Delivered::Some(span) => {
                     failures = 0;
-                    voice.well("report");
+                    span.in_scope(|| voice.well("report"));
                     drop(self.wake.try_send(Wake::Known));
                 }
                 Delivered::All => {
                     select(pin!(self.pushed.notified()), pin!(link.changed())).await;
                 }
-                Delivered::Failed(error) => {
-                    voice.failed("report", &error);
-                    self.after(count, error, failures).await;
+                Delivered::Failed(span, error) => {
+                    span.in_scope(|| voice.failed("report", &error));
+                    self.after(count, span, error, failures).await;
                     failures = failures.saturating_add(1);
                 }
             }
@@ -216,7 +217,7 @@ impl Reporter {
     }
 
     /// Waits for what has to happen before it makes sense to try again.
-    async fn after(&self, count: u64, error: ControlError, failures: u32) {
+    async fn after(&self, count: u64, span: Span, error: ControlError, failures: u32) {
         let mut link = self.link.clone();
         let again = link.wait_for(|state| registered(state).is_none_or(|(now, _)| now != count));
         let pause = match error.refusal {
@@ -225,11 +226,12 @@ impl Reporter {
             }
             Refusal::Refused => around(schedule::SLOW, 0.1, self.dice.roll()),
             Refusal::NotRegistered | Refusal::Superseded => {
-                drop(self.wake.try_send(Wake::Refused(count, error)));
+                drop(self.wake.try_send(Wake::Refused(count, error, span.clone())));
                 // Should the other end be too busy to hear it, it learns it from its own next call.
                 schedule::SLOW
             }
         };
+        drop(span);
         let _ = within(&*self.facts.clock, pause, again).await.map(drop);
     }
 
@@ -239,17 +241,18 @@ impl Reporter {
             return Delivered::All;
         };
         let instance = self.facts.who.instance;
-        match self.plane.report(instance, &batch).await {
-            Ok(kept) if kept < first.sequence => Delivered::Failed(not_kept(first)),
+        let (span, answer) = self.plane.report(instance, &batch).await;
+        match answer {
+            Ok(kept) if kept < first.sequence => Delivered::Failed(span, not_kept(first)),
             Ok(kept) => {
                 let kept = kept.min(last.sequence);
                 self.facts.queue.acknowledge(kept).await;
                 self.acknowledged.keeps(kept);
                 let events = batch.iter().filter(|event| event.sequence <= kept).count() as u64;
                 self.facts.meter.note(Measured::Reported { events });
-                Delivered::Some
+                Delivered::Some(span)
             }
-            Err(error) => Delivered::Failed(error),
+            Err(error) => Delivered::Failed(span, error),
         }
     }
 }

@@ -136,6 +136,19 @@ pub struct Origin {
     pub traceparent: Option<TraceParent>,
 }
 
+impl Origin {
+    /// Of what a caller sent along: the id is the caller's (`x-request-id`), else that of the trace that the caller is in (W3C
+    /// `traceparent`), else a new one. What is no id or no traceparent counts as not sent: it may not command a log or a terminal.
+    #[must_use]
+    pub fn of_headers(request_id: Option<&str>, traceparent: Option<&str>) -> Self {
+        let traceparent: Option<TraceParent> = traceparent.and_then(|text| text.parse().ok());
+        let given = request_id.and_then(|text| text.parse().ok());
+        let of_trace = || traceparent.as_ref().and_then(|parent| parent.trace_id().parse().ok());
+        let request_id = given.or_else(of_trace).unwrap_or_else(CallId::generate);
+        Self { request_id, traceparent }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

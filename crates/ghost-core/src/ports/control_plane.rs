@@ -1,6 +1,8 @@
 //! The control plane, as its agent sees it.
 
 use async_trait::async_trait;
+use tracing::Span;
+use tracing::field::Empty;
 use uuid::Uuid;
 
 use crate::domain::control::{
@@ -11,7 +13,15 @@ use crate::domain::image::TemplateName;
 /// The result of a call.
 pub type ControlResult<T> = Result<T, ControlError>;
 
-/// The calls. None is tried twice by itself: when to try again is decided by the use cases.
+/// The span of one call, `rpc` by the contract's name. Whoever calls opens it, makes the call in it, and says in it what came of
+/// it: each line has the call's id then. At a level that no setting of the log turns off.
+#[must_use]
+pub fn call_span(rpc: &'static str) -> Span {
+    tracing::error_span!("control plane", rpc, request_id = Empty, trace_id = Empty)
+}
+
+/// The calls. None is tried twice by itself: when to try again is decided by the use cases. Each gives the span that it is made in
+/// ([`call_span`]) its id, before it is sent.
 #[async_trait]
 pub trait ControlPlane: std::fmt::Debug + Send + Sync {
     /// Says who the agent is.

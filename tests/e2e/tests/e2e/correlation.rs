@@ -82,6 +82,18 @@ async fn the_control_plane_keeps_which_command_caused_which_event() {
     let home = plane.home().await.unwrap();
     let agent = home.start().await.unwrap();
     plane.agent_is("online").await.unwrap();
+    let placing = ["vm", "create", "--any", "--name", "e2e-placed", "--template", "mini"];
+    let placing = [&placing[..], &["--request-id", "e2e-place"]].concat();
+    plane.traced(PARENT, &placing).await.unwrap();
+    for log in [lines(&agent, "e2e-place"), plane.log().lines().map(str::to_owned).collect()] {
+        let line = log.iter().find(|line| line.contains("e2e-place") && line.contains("done"));
+        let line = line.unwrap_or_else(|| panic!("no end of the create in {log:?}"));
+        assert!(line.contains("request_id") && line.contains(TRACE), "{line}");
+    }
+    let removing = ["vm", "delete", "--agent", "e2e", "e2e-placed", "--request-id", "e2e-remove"];
+    plane.json(&removing).await.unwrap();
+    let removed = lines(&agent, "e2e-remove");
+    assert!(removed.iter().any(|line| line.contains("done")), "{removed:?}");
     let ctl = Ctl::over_socket(&home.socket());
     let run = async |args: &[&str], id| {
         ctl.json(&[args, &["--request-id", id]].concat()).await.unwrap();

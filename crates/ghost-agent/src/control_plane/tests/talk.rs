@@ -105,6 +105,8 @@ async fn it_registers_lives_and_reports_with_its_certificate() {
 #[cfg(feature = "otlp")]
 #[tokio::test]
 async fn a_traced_call_takes_its_trace_along_and_each_is_a_trace_of_its_own() {
+    use ghost_core::ports::call_span;
+    use tracing::Instrument as _;
     use tracing_subscriber::layer::SubscriberExt as _;
     let tracing = crate::config::Tracing {
         otlp_endpoint: "http://127.0.0.1:9".parse().ok(),
@@ -114,8 +116,8 @@ async fn a_traced_call_takes_its_trace_along_and_each_is_a_trace_of_its_own() {
     let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
     let fake = Fake::new().await;
     let (plane, _folder) = agent(&fake);
-    plane.register(&registration()).await.unwrap();
-    plane.heartbeat(&heartbeat()).await.unwrap();
+    plane.register(&registration()).instrument(call_span("Register")).await.unwrap();
+    plane.heartbeat(&heartbeat()).instrument(call_span("Heartbeat")).await.unwrap();
     let seen = fake.seen.lock().unwrap();
     let traces: Vec<TraceParent> =
         seen.ids.iter().map(|(_, traceparent)| traceparent.parse().unwrap()).collect();

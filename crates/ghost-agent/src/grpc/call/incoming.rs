@@ -1,7 +1,7 @@
 //! What a call brings along to be recognised by. Invariant: what a caller sends is an id, or it is replaced: it may not command a
 //! log or a terminal.
 
-use ghost_core::domain::{CallId, Origin, TraceParent};
+use ghost_core::domain::Origin;
 use hyper::HeaderMap;
 
 /// The header of a call's id, both ways.
@@ -12,11 +12,7 @@ pub(crate) const TRACEPARENT: &str = "traceparent";
 /// The command that these headers are of: its id is the caller's (`x-request-id`, or the id of its trace), or a new one.
 pub(in crate::grpc) fn origin(headers: &HeaderMap) -> Origin {
     let text = |key| headers.get(key).and_then(|value| value.to_str().ok());
-    let traceparent: Option<TraceParent> = text(TRACEPARENT).and_then(|text| text.parse().ok());
-    let given = text(REQUEST_ID).and_then(|text| text.parse().ok());
-    let of_trace = || traceparent.as_ref().and_then(|parent| parent.trace_id().parse().ok());
-    let request_id = given.or_else(of_trace).unwrap_or_else(CallId::generate);
-    Origin { request_id, traceparent }
+    Origin::of_headers(text(REQUEST_ID), text(TRACEPARENT))
 }
 
 #[cfg(test)]

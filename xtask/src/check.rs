@@ -1,14 +1,14 @@
 //! What must hold before a test is worth running. Invariant: warnings are errors.
 
 use crate::run::{self, Stages};
-use crate::{layers, reliability, rules};
+use crate::{layers, logging, reliability, rules};
 
 const CARGO_DENY: &str = "0.20.2";
 
 /// How far to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Depth {
-    /// Format, clippy, rustdoc, layers, rules.
+    /// Format, clippy, rustdoc, layers, errors in the log, rules.
     Usual,
     /// Also licences, banned crates and sources of all dependencies.
     Full,
@@ -18,6 +18,7 @@ pub(crate) enum Depth {
 pub(crate) fn check(stages: &mut Stages, depth: Depth) -> anyhow::Result<()> {
     stages.run("format", || run::cargo(["fmt", "--all", "--check"]).wait())?;
     stages.run("layers", layers::check)?;
+    stages.run("errors in the log", logging::check)?;
     stages.run("table of faults", || reliability::reliability(reliability::Mode::Check))?;
     stages.run("rules and dashboard", rules::check)?;
     stages.run("clippy", || {

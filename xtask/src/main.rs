@@ -9,6 +9,7 @@ mod coverage;
 mod demo;
 mod guest;
 mod layers;
+mod logging;
 mod reliability;
 mod rules;
 mod run;

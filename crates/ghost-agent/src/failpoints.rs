@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use ghost_core::domain::{
     BaseImage, Bytes, CachedImage, Checksum, Fetching, Gib, HeldImage, ImageUsers, Kept, Observed,
-    Template, TemplateName, Update, Verified, VmId, VmName, VmRecord,
+    Template, TemplateName, Update, Verified, VmId, VmName, VmRecord, cause,
 };
 use ghost_core::ports::{
     DomainSpec, FoundVolumes, Hypervisor, Images, Lease, Network, PoolSpace, PortResult, Ports,
@@ -115,7 +115,7 @@ async fn strike_at(step: &str, strike: &Strike) {
         Strike::Kill => {
             let me = rustix::process::getpid();
             if let Err(error) = rustix::process::kill_process(me, rustix::process::Signal::KILL) {
-                tracing::error!(%error, "cannot die");
+                tracing::error!(error = cause(&error), "cannot die");
             }
             std::future::pending::<()>().await;
         }

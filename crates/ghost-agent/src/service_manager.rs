@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod tests;
 
+use ghost_core::domain::cause;
 use std::ffi::OsString;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -112,7 +113,7 @@ impl ServiceManager {
             datagram.send_to_addr(state.to_string().as_bytes(), &address)
         })();
         if let Err(error) = told {
-            tracing::debug!(%error, "the service manager can't be told");
+            tracing::debug!(error = cause(&error), "the service manager can't be told");
         }
     }
 }

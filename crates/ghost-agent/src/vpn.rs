@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ghost_core::domain::{VpnState, VpnStatus};
+use ghost_core::domain::{AppError, VpnState, VpnStatus, cause};
 use ghost_core::ports::{Clock, PortResult, Vpn};
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -66,9 +66,9 @@ impl VpnWatch {
         let seen = self.vpn.status().await;
         self.view.send_if_modified(|view| {
             let former = view.clone();
-            take(view, seen);
+            let failed = take(view, seen);
             if *view != former {
-                tell(&former, view, self.clock.now());
+                tell(&former, view, failed.as_ref(), self.clock.now());
             }
             *view != former
         });
@@ -83,17 +83,27 @@ impl VpnWatch {
     }
 }
 
-fn take(view: &mut VpnView, seen: PortResult<VpnStatus>) {
+/// Gives why it could not be looked, if so.
+fn take(view: &mut VpnView, seen: PortResult<VpnStatus>) -> Option<AppError> {
     match seen {
-        Ok(status) => *view = VpnView { status: Some(status), failure: None },
-        Err(error) => view.failure = Some(chain(&error)),
+        Ok(status) => {
+            *view = VpnView { status: Some(status), failure: None };
+            None
+        }
+        Err(error) => {
+            view.failure = Some(chain(&error));
+            Some(error)
+        }
     }
 }
 
 /// One line for each change that matters.
-fn tell(former: &VpnView, view: &VpnView, now: Timestamp) {
-    if let Some(error) = view.failure.as_ref().filter(|_| view.failure != former.failure) {
-        tracing::warn!(error, "cannot see what the VPN is like; what is known stays");
+fn tell(former: &VpnView, view: &VpnView, failed: Option<&AppError>, now: Timestamp) {
+    if let Some(error) = failed.filter(|_| view.failure != former.failure) {
+        tracing::warn!(
+            error = cause(error),
+            "cannot see what the VPN is like; what is known stays"
+        );
     }
     let main = |view: &VpnView| view.status.as_ref().map(|status| (status.state, status.address()));
     let (Some((state, address)), was) = (main(view), main(former)) else { return };

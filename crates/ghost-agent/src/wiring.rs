@@ -16,7 +16,7 @@ use ghost_core::application::{
     CreateVm, DeleteVm, ImageLibrary, Limits, ListVms, Node, NodeQuery, OnAddressTimeout,
     Reconcile, Registry, StartVm, StopVm, Upkeep, VmStatusQuery, WatchVms, Watcher,
 };
-use ghost_core::domain::{Catalog, VmId};
+use ghost_core::domain::{AppError, Catalog, VmId, cause};
 use ghost_core::ports::{Clock, Host as _, Ports};
 use ghost_host::{
     AgentState, AgentStateFile, Downloads, EventDir, LedgerDir, NoCloudSeed, ProcHost, SystemClock,
@@ -144,7 +144,10 @@ impl Parts {
         let libvirt = Arc::clone(&self.libvirt);
         async move {
             if let Err(error) = libvirt.tune_running().await {
-                tracing::warn!(error = %error, "not all guests that run are held to the owner's reservation; their next start does it");
+                tracing::warn!(
+                    error = cause(&error),
+                    "not all guests that run are held to the owner's reservation; their next start does it"
+                );
             }
         }
     }
@@ -174,10 +177,8 @@ impl Summary {
     async fn write(&mut self, vms: Vec<VmId>) {
         (self.state.vms, self.state.version) = (vms, crate::VERSION.to_owned());
         if let Err(error) = self.file.save(&self.state).await {
-            tracing::warn!(
-                error = crate::grpc::call::chain(&error),
-                "cannot write the summary agent-state.json"
-            );
+            let error = AppError::from(error);
+            tracing::warn!(error = cause(&error), "cannot write the summary agent-state.json");
         }
     }
 }
@@ -241,7 +242,9 @@ async fn connect(
         observer: Arc::clone(metrics) as _,
         ..libvirt_config(config, agent, acceleration, tuning)
     })?;
-    libvirt.check().await.iter().for_each(|finding| tracing::error!("{finding}"));
+    for finding in libvirt.check().await {
+        tracing::error!(error = cause(&finding), "libvirt is not as the agent needs it");
+    }
     Ok(Arc::new(libvirt))
 }
 

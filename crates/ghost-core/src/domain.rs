@@ -14,7 +14,7 @@ pub mod validation;
 pub mod vm;
 pub mod vpn;
 
-pub use error::{AppError, ErrorCode, ErrorKind, FieldViolation};
+pub use error::{AppError, ErrorCode, ErrorKind, FieldViolation, cause};
 pub use guest_config::{Metadata, SshKey, UserData};
 pub use identity::{MacAddr, RequestId, VmId, VmName, VmRef};
 pub use image::{

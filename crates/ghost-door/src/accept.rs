@@ -21,7 +21,8 @@ pub async fn accept<T, F: Future<Output = io::Result<T>>>(
             Ok(connection) => return Some(connection),
             Err(error) => {
                 if let Some(left_out) = refusals.turn() {
-                    tracing::warn!(%error, left_out, "cannot accept connections now");
+                    let error: &(dyn std::error::Error + 'static) = &error;
+                    tracing::warn!(error, left_out, "cannot accept connections now");
                 }
                 closing.run_until_cancelled(tokio::time::sleep(PAUSE)).await?;
             }

@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use ghost_core::domain::VmId;
+use ghost_core::domain::{VmId, cause};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -113,7 +113,7 @@ impl AgentStateFile {
             Err(error) => {
                 let aside = atomic_file::set_aside(&self.path)?;
                 tracing::error!(
-                    %error, kept_as = %aside.display(),
+                    error = cause(&error), kept_as = %aside.display(),
                     "agent-state.json is damaged: it is made anew, with the id that agent-id holds"
                 );
                 Ok(None)

@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use ghost_core::domain::VmId;
 use ghost_core::domain::backlog::{Backlog, Bounds, Content, Pushed};
 use ghost_core::domain::control::VmEvent;
+use ghost_core::domain::{AppError, VmId, cause};
 use ghost_core::ports::{EventQueue, LastTold, Memory, NewEvent};
 
 use crate::atomic_file;
@@ -62,7 +62,7 @@ impl EventDir {
         let queue = Self { inner, trouble: Arc::default(), waiting };
         match prepared {
             Ok(()) => queue.settle(&mut lock(&queue.inner)),
-            Err(error) => queue.say(&error),
+            Err(error) => queue.say(error),
         }
         queue
     }
@@ -114,19 +114,20 @@ impl EventDir {
                     tracing::info!("events for the control plane are written to disk again");
                 }
             }
-            Err(error) => self.say(&error),
+            Err(error) => self.say(error),
         }
     }
 
-    fn say(&self, error: &DiskError) {
+    fn say(&self, error: DiskError) {
         let mut trouble = lock(&self.trouble);
-        if trouble.is_none() {
+        let text = format!("events are held in memory only: {error}");
+        if trouble.replace(text).is_none() {
+            let error = AppError::from(error);
             tracing::warn!(
-                error = %error, cause = %error.source,
+                error = cause(&error),
                 "events for the control plane are held in memory only; VMs are not affected"
             );
         }
-        *trouble = Some(format!("events are held in memory only: {error}"));
     }
 }
 
@@ -147,8 +148,9 @@ fn read(path: &Path) -> (Content, Option<u64>) {
             return (Content::default(), None);
         }
         Err(error) => {
+            let error = AppError::from(DiskError::on("read", path)(error));
             tracing::warn!(
-                path = %path.display(), %error,
+                path = %path.display(), error = cause(&error),
                 "the events for the control plane can't be read; it is told every VM anew"
             );
             return (Content::default(), None);

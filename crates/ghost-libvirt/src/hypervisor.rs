@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use ghost_core::domain::{AppError, Definition, Kept, Observed, VmId};
+use ghost_core::domain::{AppError, Definition, Kept, Observed, VmId, cause};
 use ghost_core::ports::{DomainSpec, Hypervisor, PortResult};
 
 use crate::console;
@@ -43,7 +43,10 @@ impl LibvirtHypervisor {
                 (_, Ok(())) => {}
                 (Ok(()), failed) => first = failed,
                 (Err(_), Err(error)) => {
-                    tracing::warn!(%error, "one more VM is not held to the owner's limits");
+                    tracing::warn!(
+                        error = cause(&error),
+                        "one more VM is not held to the owner's limits"
+                    );
                 }
             }
         }

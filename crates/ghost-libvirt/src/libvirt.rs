@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ghost_core::domain::{AppError, Arch};
+use ghost_core::domain::{AppError, Arch, cause};
 use ghost_core::ports::{Events, Hypervisor, Network, Storage};
 use uuid::Uuid;
 
@@ -232,7 +232,10 @@ impl Libvirt {
         });
         match joined.await {
             Ok(behind) => threads::warn_of(behind),
-            Err(error) => tracing::warn!(%error, "cannot wait for the threads that call libvirt"),
+            Err(error) => tracing::warn!(
+                error = cause(&error),
+                "cannot wait for the threads that call libvirt"
+            ),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! the mark holds is enough to make a lost record anew. Of commands it names the one that caused the definition:
 //! a later start or stop changes the ledger and not the mark.
 
-use ghost_core::domain::{Definition, Kept, VmId, VmRecord};
+use ghost_core::domain::{Definition, Kept, VmId, VmRecord, cause};
 use roxmltree::{Document, Node};
 use uuid::Uuid;
 
@@ -122,7 +122,9 @@ pub(crate) fn kept(conn: &Conn, agent: Uuid) -> Result<Marked, LibvirtError> {
             // No mark, or no domain any more.
             Err(error) if error.is_missing() => {}
             Err(error) if error.is_of_the_connection() || !conn.is_alive() => return Err(error),
-            Err(error) => tracing::debug!(vm_id = %id, %error, "cannot read a domain's metadata"),
+            Err(error) => {
+                tracing::debug!(vm_id = %id, error = cause(&error), "cannot read a domain's metadata")
+            }
         }
     }
     Ok(all)

@@ -11,7 +11,7 @@ mod refusals;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::Path;
 
-use ghost_core::domain::{Bytes, MacAddr, VmId};
+use ghost_core::domain::{Bytes, MacAddr, VmId, cause};
 
 use crate::failure::Failure;
 use crate::sys::{Conn, CpuMap, Direction, Domain, LibvirtError, Tuned};
@@ -186,7 +186,7 @@ impl Tuning {
 
 /// The domain, or libvirt, is gone, which others tell of.
 fn went_away(id: VmId, error: &LibvirtError) {
-    tracing::debug!(vm_id = %id, %error, "the domain can't be held to its limits any more");
+    tracing::debug!(vm_id = %id, error = cause(error), "the domain can't be held to its limits any more");
 }
 
 impl Measure {

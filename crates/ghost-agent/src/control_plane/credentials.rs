@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ghost_core::domain::cause;
 use ghost_core::domain::control::ControlError;
 use jiff::Timestamp;
 use rustls::crypto::ring;
@@ -50,7 +51,7 @@ impl CredentialSource {
         let (changes, identity) = (identity.changes(), Arc::clone(identity));
         let reload = move || {
             if let Err(error) = identity.reload() {
-                tracing::warn!(cause = %error, "keeping the former certificate");
+                tracing::warn!(error = cause(&error), "keeping the former certificate");
             }
         };
         Self { changes, reload: Arc::new(reload) }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ghost_core::application::backoff::{Backoff, Dice, around};
 use ghost_core::application::heartbeat::schedule::SLOW;
+use ghost_core::domain::cause;
 use ghost_core::domain::control::{ControlError, Refusal};
 use ghost_core::ports::{Clock, ControlResult, call_span};
 use ghost_proto::controlplane::EnrollRequest;
@@ -80,7 +81,10 @@ impl Enrolment {
         let key = match EnrolmentKey::parse(key) {
             Ok(key) => key,
             Err(error) => {
-                return tracing::error!(cause = %error, "cannot enrol; the agent serves its own host only");
+                return tracing::error!(
+                    error = cause(&error),
+                    "cannot enrol; the agent serves its own host only"
+                );
             }
         };
         let (mut failures, mut said) = (0u32, None);
@@ -91,7 +95,12 @@ impl Enrolment {
             let pause = self.pause(&error, failures);
             failures = failures.saturating_add(1);
             if said.as_ref() != Some(&error) {
-                span.in_scope(|| tracing::error!(cause = %error, "cannot enrol; the agent serves its own host only, and tries again"));
+                span.in_scope(|| {
+                    tracing::error!(
+                        error = cause(&error),
+                        "cannot enrol; the agent serves its own host only, and tries again"
+                    )
+                });
                 said = Some(error);
             }
             drop(span);

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ghost_core::domain::cause;
 use ghost_core::domain::control::ControlError;
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::sign::CertifiedKey;
@@ -99,7 +100,7 @@ pub(super) fn asked(files: &TlsFiles, agent: Uuid) -> Result<Asked, ControlError
 pub(super) fn forget_asked(files: &TlsFiles) {
     if let Err(error) = ensure_removed(&asked_key(files)) {
         // The next enrolment would ask for the certificate of a key that is in use.
-        tracing::warn!(path = %asked_key(files).display(), %error, "cannot remove it; remove it by hand");
+        tracing::warn!(path = %asked_key(files).display(), error = cause(&error), "cannot remove it; remove it by hand");
     }
 }
 

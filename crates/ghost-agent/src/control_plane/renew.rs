@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ghost_core::application::backoff::{Backoff, Dice, around};
 use ghost_core::application::heartbeat::schedule::SLOW;
+use ghost_core::domain::cause;
 use ghost_core::domain::control::{ControlError, Refusal};
 use ghost_core::ports::{Clock, ControlResult, call_span};
 use jiff::{SignedDuration, Timestamp};
@@ -55,7 +56,12 @@ impl Renewal {
                     let pause = self.pause(&error, failures);
                     failures = failures.saturating_add(1);
                     if said.as_ref() != Some(&error) {
-                        span.in_scope(|| tracing::warn!(cause = %error, "cannot renew the agent's certificate; trying again"));
+                        span.in_scope(|| {
+                            tracing::warn!(
+                                error = cause(&error),
+                                "cannot renew the agent's certificate; trying again"
+                            )
+                        });
                         said = Some(error);
                     }
                     drop(span);

@@ -287,8 +287,12 @@ pub(super) fn aged<T>(mut response: Response<T>, age: Option<Duration>) -> Respo
 
 /// The level says whose fault it is: the caller's is none of ours; that libvirt is away was told once, when it left.
 fn log(error: &AppError, took: Duration, limit: Limited) {
-    let facts = error.context().iter().map(|(key, value)| format!("{key}={value}"));
-    let facts = facts.collect::<Vec<_>>().join(", ");
+    let (own, others): (Vec<_>, Vec<_>) =
+        error.context().iter().partition(|(key, _)| matches!(*key, "vm_id" | "vm_name"));
+    let own = |name| own.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str());
+    let (vm_id, vm_name) = (own("vm_id"), own("vm_name"));
+    let facts: Vec<_> = others.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let facts = facts.join(", ");
     let facts = Some(facts).filter(|facts| !facts.is_empty());
     // Its class, its causes and where it was found are written with it.
     let (kind, error) = (error.kind(), logging::cause(error));
@@ -297,20 +301,20 @@ fn log(error: &AppError, took: Duration, limit: Limited) {
         | ErrorKind::NotFound
         | ErrorKind::NameTaken
         | ErrorKind::Busy
-        | ErrorKind::WrongState => tracing::info!(error, facts, ?took, "refused"),
+        | ErrorKind::WrongState => tracing::info!(error, vm_id, vm_name, facts, ?took, "refused"),
         // Not a line for each: who calls too often must not fill the log.
-        ErrorKind::TooManyCalls => tracing::debug!(error, facts, ?took, "refused"),
+        ErrorKind::TooManyCalls => tracing::debug!(error, vm_id, vm_name, facts, ?took, "refused"),
         ErrorKind::ResourceLimit | ErrorKind::ShuttingDown => {
-            tracing::warn!(error, facts, ?took, "refused");
+            tracing::warn!(error, vm_id, vm_name, facts, ?took, "refused");
         }
         ErrorKind::HypervisorUnavailable => match limit {
-            Limited::Read => tracing::info!(error, facts, ?took, "failed"),
-            Limited::Change => tracing::warn!(error, facts, ?took, "failed"),
+            Limited::Read => tracing::info!(error, vm_id, vm_name, facts, ?took, "failed"),
+            Limited::Change => tracing::warn!(error, vm_id, vm_name, facts, ?took, "failed"),
         },
         ErrorKind::HypervisorFailed
         | ErrorKind::AddressTimeout
         | ErrorKind::NetworkUnavailable
-        | ErrorKind::Internal => tracing::error!(error, facts, ?took, "failed"),
+        | ErrorKind::Internal => tracing::error!(error, vm_id, vm_name, facts, ?took, "failed"),
     }
 }
 

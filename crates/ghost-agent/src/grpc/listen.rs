@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ghost_core::domain::is_in_vpn;
+use ghost_core::domain::{cause, is_in_vpn};
 use ghost_door::{Handshake, Handshakes, Io, Shares, Sparing};
 use jiff::Timestamp;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
@@ -196,7 +196,7 @@ impl Hall {
             Ok(connection) => drop(self.connections.send(Ok(connection)).await),
             Err(error) => {
                 if let Some(left_out) = self.refusals.turn() {
-                    tracing::warn!(%error, left_out, "refused a connection");
+                    tracing::warn!(error = cause(&error), left_out, "refused a connection");
                 }
             }
         }

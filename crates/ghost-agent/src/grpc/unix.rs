@@ -4,6 +4,7 @@
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use ghost_core::domain::cause;
 use rustix::fs::{Gid, Mode};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -71,7 +72,10 @@ fn give_to_group(path: &Path) {
         return;
     }
     if let Err(error) = rustix::fs::chown(path, None, Some(Gid::from_raw(wanted))) {
-        tracing::warn!(%error, "cannot give the socket to group {GROUP}: its members can't use agentctl");
+        tracing::warn!(
+            error = cause(&error),
+            "cannot give the socket to group {GROUP}: its members can't use agentctl"
+        );
     }
 }
 

@@ -4,6 +4,7 @@
 //! By looks rather than by inotify: renames, switched links, replaced folders and network file systems
 //! all show in a look, and three `stat` calls in ten seconds cost nothing.
 
+use ghost_core::domain::cause;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,6 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Identity;
 use super::stamp::Stamp;
-use crate::grpc::call::chain;
 use crate::grpc::tls::TlsError;
 
 /// From one look to the next.
@@ -28,7 +28,7 @@ impl Identity {
                 && let Some(error) = looks.judge(stamp, outcome, self.current().is_some())
             {
                 tracing::warn!(
-                    error,
+                    error = cause(&error),
                     "the certificates in the files can't be used; {}",
                     self.stays()
                 );
@@ -92,7 +92,7 @@ impl Looks {
         stamp: Stamp,
         outcome: Result<(), TlsError>,
         in_force: bool,
-    ) -> Option<String> {
+    ) -> Option<TlsError> {
         let Err(error) = outcome else {
             *self = Self { settled: Some(stamp), ..Self::default() };
             return None;
@@ -106,7 +106,7 @@ impl Looks {
             return None;
         }
         self.told = true;
-        Some(chain(&error))
+        Some(error)
     }
 }
 

@@ -34,7 +34,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry};
 
-pub use fault::cause;
+pub use ghost_core::domain::cause;
 pub use handle::{Hangups, LogHandle};
 pub use level::LevelNow;
 pub use place::{LogError, look};

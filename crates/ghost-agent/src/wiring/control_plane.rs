@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, join};
 use ghost_core::application::LinkState;
 use ghost_core::application::images::a_fetch_ended;
-use ghost_core::domain::TemplateName;
+use ghost_core::domain::{TemplateName, cause};
 use ghost_core::ports::{Clock, Images};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -137,7 +137,9 @@ async fn follow_images(
                     changed
                 });
             }
-            Err(error) => tracing::debug!(%error, "cannot tell which templates are cached"),
+            Err(error) => {
+                tracing::debug!(error = cause(&error), "cannot tell which templates are cached")
+            }
         }
         tokio::select! {
             () = clock.sleep(LOOK_EVERY) => {}

@@ -16,6 +16,7 @@ use super::wait::{Awaited, Fresh, LeaseWait};
 use crate::domain::{
     AppError, BaseImage, Budget, Change, Desired, ErrorKind, FieldViolation, Gib, HeldImage,
     Origin, PowerState, Sighting, Step, VmId, VmRecord, VmRef, VmSpec, VmStage, VmStatus, VmView,
+    cause,
 };
 use crate::ports::{CreateStep, DomainSpec, Measured, Ports, SeedSpec};
 
@@ -234,7 +235,7 @@ impl CreateVm {
         match making.take_back().await {
             Ok(()) => error,
             Err(left) => {
-                tracing::error!(vm_name = %name, error = %left, "a failed create could not be taken back");
+                tracing::error!(vm_name = %name, error = cause(&left), "a failed create could not be taken back");
                 self.registry.problem(id, Some(left.to_string()));
                 error.remedy(format!("what is left of it goes with: agentctl vm delete {name}"))
             }

@@ -18,6 +18,7 @@ use super::registry::Registry;
 use crate::domain::{
     AppError, Bytes, CachedImage, Catalog, Checksum, Condition, ErrorKind, Fetching,
     FieldViolation, Invalid, Template, TemplateName, Update, Verified, VmName, VmStage, VmView,
+    cause,
 };
 use crate::ports::Ports;
 
@@ -262,7 +263,7 @@ impl ImageLibrary {
             let verified = match self.ports.images.verify(&image.checksum).await {
                 Ok(verified) => verified,
                 Err(error) => {
-                    tracing::warn!(image = %image.checksum, error = %error, "a cached image could not be compared with its digest");
+                    tracing::warn!(image = %image.checksum, error = cause(&error), "a cached image could not be compared with its digest");
                     failed.get_or_insert(error);
                     continue;
                 }

@@ -18,7 +18,9 @@ use super::limits::Limits;
 use super::registry::Registry;
 use super::said::{Said, gist};
 use super::undo;
-use crate::domain::{AppError, BootMoment, Desired, Kept, Step, VmId, VmRecord, VmRef, VmStage};
+use crate::domain::{
+    AppError, BootMoment, Desired, Kept, Step, VmId, VmRecord, VmRef, VmStage, cause,
+};
 use crate::ports::Ports;
 pub use plan::{Action, plan};
 
@@ -119,7 +121,7 @@ impl Reconcile {
                 Ok(Stranger::LeftAlone) => complete = false,
                 Err(error) => {
                     if self.strangers.is_news(id, gist(&error)) {
-                        tracing::error!(vm_name = %name, vm_id = %id, error = %error, "cannot make the lost record of this VM anew; will try again in some seconds");
+                        tracing::error!(vm_name = %name, vm_id = %id, error = cause(&error), "cannot make the lost record of this VM anew; will try again in some seconds");
                     }
                     (result, complete) = (Err(error), false);
                 }
@@ -157,7 +159,10 @@ impl Reconcile {
         let now = match self.ports.boot_moment().await {
             Ok(now) => now,
             Err(error) => {
-                tracing::error!(error = %error, "cannot tell whether the host was booted anew; nothing is done about VMs");
+                tracing::error!(
+                    error = cause(&error),
+                    "cannot tell whether the host was booted anew; nothing is done about VMs"
+                );
                 return;
             }
         };
@@ -202,7 +207,7 @@ impl Reconcile {
             if let Err(error) = self.act(&vm, &action, now).await {
                 let record = &vm.record;
                 if self.registry.problem(id, Some(error.to_string())) {
-                    tracing::error!(vm_name = %record.name, vm_id = %id, ?action, error = %error, "cannot do what has to be done about this VM; will try again");
+                    tracing::error!(vm_name = %record.name, vm_id = %id, ?action, error = cause(&error), "cannot do what has to be done about this VM; will try again");
                 }
                 return;
             }
@@ -219,7 +224,7 @@ impl Reconcile {
             }
             Err(error) => {
                 if self.leftovers.is_news(id, gist(&error)) {
-                    tracing::warn!(vm_id = %id, error = %error, "cannot look again for what may be left of a removed VM; will try again");
+                    tracing::warn!(vm_id = %id, error = cause(&error), "cannot look again for what may be left of a removed VM; will try again");
                 }
                 self.registry.suspect(id, self.ports.clock.monotonic() + DOUBT);
             }

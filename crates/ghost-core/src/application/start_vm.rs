@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
+
 use super::limits::Limits;
 use super::registry::{Operation, Registry};
+use super::steps::logged;
 use super::undo;
 use super::wait::{Awaited, Fresh, LeaseWait};
 use crate::domain::{
@@ -70,7 +73,8 @@ impl StartVm {
             ..record.clone()
         };
         self.save(to(Change::UnderWay), record).await?;
-        if let Err(error) = hypervisor.ensure_started(record.id).await {
+        let start = hypervisor.ensure_started(record.id);
+        if let Err(error) = logged(&self.ports, "start", start).await {
             return Err(undo::give_up(&self.ports, &self.registry, error, record).await);
         }
         self.registry.see(record.id, Sighting::Power(PowerState::Running));
@@ -86,7 +90,8 @@ impl StartVm {
         // The VM is what was asked for; who wants to stop it need not wait for its guest.
         drop(operation);
         let wait = LeaseWait { ports: &self.ports, registry: &self.registry, limits: &self.limits };
-        let note = match wait.of(record.id, fresh).await {
+        let lease = wait.of(record.id, fresh).map(Ok);
+        let note = match logged(&self.ports, "lease", lease).await? {
             Awaited::Leased(_) => None,
             Awaited::Failed(error) => {
                 Some(format!("the VM runs, but its address is not confirmed: {error}"))

@@ -1,4 +1,5 @@
-//! The steps of a create, timed. Invariant: a step that was begun is told once, with how it ended.
+//! The steps of a command, timed. Invariant: a step that was begun is told once, with how it ended: to the meter those of a
+//! create, to the log, at debug, all.
 
 use std::time::Duration;
 
@@ -40,7 +41,30 @@ pub(super) fn tell(
         span.record("error_code", code.as_str());
     }
     let took = ports.clock.monotonic().saturating_sub(began);
+    span.in_scope(|| log(step.as_str(), took, outcome));
     ports.meter.note(Measured::Step { step, took, outcome });
+}
+
+/// Does one step that is not counted, and tells the log.
+///
+/// # Errors
+/// Those of `work`.
+pub(super) async fn logged<T>(
+    ports: &Ports,
+    step: &'static str,
+    work: impl Future<Output = Result<T, AppError>>,
+) -> Result<T, AppError> {
+    let began = ports.clock.monotonic();
+    let result = work.await;
+    let took = ports.clock.monotonic().saturating_sub(began);
+    log(step, took, outcome(&result));
+    result
+}
+
+/// The failure itself is told where the command ends.
+fn log(step: &'static str, took: Duration, outcome: meter::Outcome) {
+    let error_code = outcome.err().map(|code| code.as_str());
+    tracing::debug!(step, ?took, error_code, "a step has ended");
 }
 
 /// How it ended, as it is counted.

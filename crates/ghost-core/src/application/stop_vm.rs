@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
+
 use super::limits::Limits;
 use super::registry::Registry;
 use super::start_vm::ensure_ready;
+use super::steps::logged;
 use super::undo;
 use super::wait::within;
 use crate::domain::{
@@ -89,7 +92,7 @@ impl PowerOff<'_> {
         let note = match (mode, self.registry.power(id)) {
             // Not only remembered: a start that was given up may yet take effect.
             (_, Some(PowerState::Off(_) | PowerState::Crashed)) => {
-                return self.ports.hypervisor.ensure_off(id).await.map(|()| None);
+                return self.cut(id).await.map(|()| None);
             }
             (StopMode::Force, _) => None,
             // A held guest can't hear the question.
@@ -100,7 +103,8 @@ impl PowerOff<'_> {
                 self.ports.hypervisor.ask_to_power_off(id).await?;
                 tracing::debug!(vm_id = %id, "asked the guest to power off");
                 let off = self.registry.until_power(id, PowerState::is_down);
-                match within(&*self.ports.clock, self.limits.stop_timeout, off).await {
+                let off = within(&*self.ports.clock, self.limits.stop_timeout, off);
+                match logged(self.ports, "wait for the guest", off.map(Ok)).await? {
                     Some(()) => return Ok(None),
                     None => Some(format!(
                         "the guest did not power off within {} s: its power was cut",
@@ -109,8 +113,12 @@ impl PowerOff<'_> {
                 }
             }
         };
-        self.ports.hypervisor.ensure_off(id).await?;
+        self.cut(id).await?;
         self.registry.see(id, Sighting::Power(PowerState::Off(OffCause::Cut)));
         Ok(note)
+    }
+
+    async fn cut(&self, id: VmId) -> Result<(), AppError> {
+        logged(self.ports, "power off", self.ports.hypervisor.ensure_off(id)).await
     }
 }

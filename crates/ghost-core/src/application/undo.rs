@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use super::reconcile::DOUBT;
+use super::steps::logged;
 use crate::application::Registry;
-use crate::domain::{AppError, ErrorKind, Step, VmId, VmRecord, VmStage};
+use crate::domain::{AppError, ErrorKind, Step, VmId, VmRecord, VmStage, cause};
 use crate::ports::Ports;
 
 /// Takes back `steps`, the newest (last) first.
@@ -16,10 +17,14 @@ use crate::ports::Ports;
 pub async fn take_back(ports: &Ports, id: VmId, steps: &[Step]) -> Result<(), AppError> {
     for step in steps.iter().rev() {
         match step {
-            Step::Domain => ports.hypervisor.ensure_undefined(id).await?,
-            Step::Seed => ports.storage.ensure_no_seed(id).await?,
-            Step::Disk => ports.storage.ensure_no_overlay(id).await?,
-            Step::Address => ports.network.release_address(id).await?,
+            Step::Domain => {
+                logged(ports, "remove domain", ports.hypervisor.ensure_undefined(id)).await?;
+            }
+            Step::Seed => logged(ports, "remove seed", ports.storage.ensure_no_seed(id)).await?,
+            Step::Disk => logged(ports, "remove disk", ports.storage.ensure_no_overlay(id)).await?,
+            Step::Address => {
+                logged(ports, "release address", ports.network.release_address(id)).await?;
+            }
         }
     }
     Ok(())
@@ -37,7 +42,7 @@ pub async fn remove(
 ) -> Result<(), AppError> {
     let removed = async {
         take_back(ports, record.id, steps).await?;
-        ports.ledger.ensure_removed(record.id).await
+        logged(ports, "remove record", ports.ledger.ensure_removed(record.id)).await
     };
     match removed.await {
         Ok(()) => {
@@ -64,7 +69,7 @@ pub async fn change(
     record: VmRecord,
     former: &VmRecord,
 ) -> Result<(), AppError> {
-    if let Err(error) = ports.ledger.save(&record).await {
+    if let Err(error) = logged(ports, "record", ports.ledger.save(&record)).await {
         return Err(give_up(ports, registry, error, former).await);
     }
     registry.publish(Arc::new(record));
@@ -85,7 +90,7 @@ pub async fn give_up(
     match ports.ledger.save(former).await {
         Ok(()) => registry.publish(Arc::new(former.clone())),
         Err(unsaved) => {
-            tracing::error!(vm_name = %former.name, vm_id = %former.id, error = %unsaved, "cannot record that a change of this VM has failed; the next start of the agent may go on with it");
+            tracing::error!(vm_name = %former.name, vm_id = %former.id, error = cause(&unsaved), "cannot record that a change of this VM has failed; the next start of the agent may go on with it");
         }
     }
     error

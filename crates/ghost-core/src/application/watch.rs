@@ -19,7 +19,7 @@ use super::reconcile::Reconcile;
 use super::registry::Registry;
 use super::said::{Said, gist};
 use super::wait::within;
-use crate::domain::{AppError, Sighting, TraceParent};
+use crate::domain::{AppError, Sighting, TraceParent, VmId, cause};
 use crate::ports::{HypervisorEvent, Ports};
 
 /// How often what could not be undone or finished is tried again.
@@ -45,6 +45,8 @@ struct Follower {
     passed: watch::Sender<bool>,
     /// Why the ledger could not be compared with libvirt.
     failures: Said<()>,
+    /// The power of each VM, as it was told last.
+    powers: Said<VmId>,
 }
 
 impl Watcher {
@@ -72,6 +74,7 @@ impl Watcher {
             work,
             passed,
             failures,
+            powers: Said::default(),
         };
         Self { follower, events }
     }
@@ -124,11 +127,18 @@ impl Follower {
                 let request_id = cause.as_ref().map(|origin| origin.request_id.as_str());
                 let trace = cause.as_ref().and_then(|origin| origin.traceparent.as_ref());
                 let trace_id = trace.map(TraceParent::trace_id);
-                tracing::debug!(vm_id = %id, request_id, trace_id, %power, "power changed");
+                // libvirt tells a start twice: that it was started, and that it goes on.
+                if self.powers.is_news(id, power.to_string()) {
+                    tracing::debug!(vm_id = %id, request_id, trace_id, %power, "power changed");
+                }
                 self.registry.see(id, Sighting::Power(power));
             }
             // A domain that runs goes on without its definition, so what is left of it has to be seen.
-            HypervisorEvent::Undefined(_) | HypervisorEvent::Connected => self.stale.notify_one(),
+            HypervisorEvent::Undefined(id) => {
+                self.powers.has_ended(&id);
+                self.stale.notify_one();
+            }
+            HypervisorEvent::Connected => self.stale.notify_one(),
             HypervisorEvent::Disconnected(why) => {
                 self.registry.lost_contact();
                 tracing::warn!(why, "lost libvirt; guests are not affected, reconnecting");
@@ -171,7 +181,10 @@ impl Follower {
             Err(error) => {
                 self.passed.send_replace(true);
                 if self.failures.is_news((), gist(&error)) {
-                    tracing::warn!(error = %error, "cannot compare the ledger with libvirt now; it is tried again every few seconds, and said when it works again");
+                    tracing::warn!(
+                        error = cause(&error),
+                        "cannot compare the ledger with libvirt now; it is tried again every few seconds, and said when it works again"
+                    );
                 }
                 Looked::Failed
             }

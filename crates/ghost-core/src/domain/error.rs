@@ -150,10 +150,15 @@ impl AppError {
         self
     }
 
-    /// Adds a fact, such as `("vm_name", "web-1")`; it reaches the log and the caller's metadata.
+    /// Adds a fact, such as `("vm_name", "web-1")`, or replaces the one of this name; it reaches the log and the caller's
+    /// metadata.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: impl fmt::Display) -> Self {
-        self.context.push((key, value.to_string()));
+        let value = value.to_string();
+        match self.context.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, former)) => *former = value,
+            None => self.context.push((key, value)),
+        }
         self
     }
 
@@ -241,6 +246,19 @@ impl StdError for AppError {
     }
 }
 
+/// `error` as the value of a field of a line in the log, always the field `error`: the log then tells its causes, and of an
+/// [`AppError`] its class and where a fault was found. Its text alone (`%error`) hides them.
+///
+/// ```
+/// use ghost_core::domain::{AppError, ErrorKind, cause};
+///
+/// let error = AppError::new(ErrorKind::Internal, "cannot encode a record");
+/// tracing::error!(error = cause(&error), "failed");
+/// ```
+pub fn cause<E: StdError + 'static>(error: &E) -> &(dyn StdError + 'static) {
+    error
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,6 +280,14 @@ mod tests {
         assert!(found.contains("only_a_fault_of_the_agent"), "{found}");
         assert!(fault.repeat().backtrace().is_none());
         assert!(AppError::new(ErrorKind::NotFound, "there is no VM x").backtrace().is_none());
+    }
+
+    #[test]
+    fn a_fact_is_told_once_and_the_last_word_counts() {
+        let error = AppError::new(ErrorKind::WrongState, "VM 'web' is not complete");
+        let error = error.with("vm_id", "former").with("vm_name", "web").with("vm_id", "id-1");
+        let told = [("vm_id", "id-1".to_owned()), ("vm_name", "web".to_owned())];
+        assert_eq!(error.context(), told);
     }
 
     #[test]

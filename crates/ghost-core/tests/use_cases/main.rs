@@ -10,6 +10,7 @@ mod correlation;
 mod faults;
 mod images;
 mod interleaved;
+mod logged;
 mod measured;
 mod reconcile;
 mod rig;

@@ -1,6 +1,8 @@
 //! libvirt's event loop: one per process, on a thread of its own, from before the first connection
 //! until the process ends. It wakes only when something happens.
 
+use crate::failure::Failure;
+use ghost_core::domain::{AppError, cause};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -45,11 +47,12 @@ fn run() {
     loop {
         // SAFETY: the default implementation was registered before this thread was started.
         if unsafe { c::virEventRunDefaultImpl() } < 0 {
-            let error = LibvirtError::last().to_string();
+            let error = AppError::from(Failure::Call(LibvirtError::last()));
+            let text = error.to_string();
             // A loop that keeps failing must not fill the log.
-            if said.as_ref() != Some(&error) {
-                tracing::error!(error, "libvirt's event loop failed; trying again");
-                said = Some(error);
+            if said.as_ref() != Some(&text) {
+                tracing::error!(error = cause(&error), "libvirt's event loop failed; trying again");
+                said = Some(text);
             }
             std::thread::park_timeout(Duration::from_millis(100));
         }

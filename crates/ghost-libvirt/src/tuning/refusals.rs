@@ -1,6 +1,8 @@
 //! What the host could not do for its owner. Invariant: each kind is told once, however many VMs it
 //! concerns.
 
+use crate::failure::Failure;
+use ghost_core::domain::{AppError, cause};
 use std::collections::HashSet;
 use std::mem::{Discriminant, discriminant};
 use std::sync::{Mutex, PoisonError};
@@ -17,7 +19,8 @@ impl Refusals {
     /// Tells what the owner loses, and what would cure it.
     pub(super) fn tell(&self, measure: Measure, error: &LibvirtError) {
         if self.is_news(measure) {
-            tracing::warn!(%error, "{}", loss(measure));
+            let error = AppError::from(Failure::Call(error.clone()));
+            tracing::warn!(error = cause(&error), "{}", loss(measure));
         }
     }
 

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use ghost_core::domain::{PowerState, VmId};
+use ghost_core::domain::{PowerState, VmId, cause};
 use ghost_core::ports::HypervisorEvent;
 use tokio::sync::broadcast;
 use uuid::Uuid;
@@ -123,5 +123,5 @@ impl Reports {
 
 /// The connection is about to be found lost, and everything is looked at anew; or the domain is gone.
 fn untold(uuid: Uuid, error: &LibvirtError) {
-    tracing::debug!(%error, %uuid, "cannot tell what an event says of a domain");
+    tracing::debug!(error = cause(error), %uuid, "cannot tell what an event says of a domain");
 }

@@ -10,20 +10,6 @@ use super::panics::Panicked;
 /// Most frames of a backtrace that are told; the rest is the runtime's.
 const FRAMES: usize = 64;
 
-/// `error` as a field's value: a line in JSON tells its causes as a list, `error_chain`, the class of an [`AppError`] as
-/// `error_code`, and where a fault of the agent was found as `backtrace`; one in text tells the causes after it.
-///
-/// ```
-/// use ghost_agent::observability::logging::cause;
-/// use ghost_core::domain::{AppError, ErrorKind};
-///
-/// let error = AppError::new(ErrorKind::Internal, "cannot encode a record");
-/// tracing::error!(error = cause(&error), "failed");
-/// ```
-pub fn cause<E: Error + 'static>(error: &E) -> &(dyn Error + 'static) {
-    error
-}
-
 /// An error, taken apart.
 #[derive(Debug, Default)]
 pub(super) struct Fault {
@@ -54,10 +40,16 @@ impl Fault {
                 fault.code = Some(ErrorCode::Internal.as_str());
                 fault.backtrace = frames(&panic.found);
             }
-            next = error.source();
+            next = inside(error);
         }
         fault
     }
+}
+
+/// The next error: its cause, or what an error of the operating system's kind only wraps, whose own cause alone it tells.
+fn inside<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    wrapped.map(|wrapped| wrapped as &(dyn Error + 'static)).or_else(|| error.source())
 }
 
 /// A line a frame, without those of the capture itself: `ghost_agent::main at src/main.rs:1:1`.

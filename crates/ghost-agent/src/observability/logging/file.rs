@@ -109,7 +109,7 @@ impl LogFile {
             let Some(open) = &mut self.open else { return written };
             if let Err(error) = open.append(&run, now) {
                 let whole = open.lines_kept(&run);
-                self.trouble(Some(format!("{error}")));
+                self.trouble(Some(error));
                 return written + whole;
             }
             written += count;
@@ -170,14 +170,15 @@ impl LogFile {
     }
 
     /// Says once what is wrong, and once that it is over.
-    fn trouble(&mut self, now: Option<String>) {
-        if now == self.trouble {
+    fn trouble(&mut self, now: Option<std::io::Error>) {
+        let text = now.as_ref().map(ToString::to_string);
+        if text == self.trouble {
             return;
         }
         let path = self.path.display();
         match &now {
             Some(error) => {
-                tracing::error!(%error, %path, "the log file can't be written: its lines are lost and counted until it can; make room, or let the agent write there");
+                tracing::error!(error = super::cause(error), %path, "the log file can't be written: its lines are lost and counted until it can; make room, or let the agent write there");
                 // The log goes nowhere else perhaps.
                 let said = format!(
                     "error: the log file {path} can't be written: {error}; its lines are lost until it can\n"
@@ -186,7 +187,7 @@ impl LogFile {
             }
             None => tracing::info!(%path, "the log file can be written again"),
         }
-        self.trouble = now;
+        self.trouble = text;
     }
 }
 
@@ -207,7 +208,7 @@ impl Sink for LogFile {
         self.open = match Open::at(&self.path) {
             Ok(open) => Some(open),
             Err(error) => {
-                self.trouble(Some(error.to_string()));
+                self.trouble(Some(error));
                 // Better into the file that was moved than nowhere.
                 self.open.take().filter(Open::is_linked)
             }

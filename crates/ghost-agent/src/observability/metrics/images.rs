@@ -1,5 +1,6 @@
 //! What the image cache takes, for those who must not wait for a disk.
 
+use ghost_core::domain::cause;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +33,9 @@ pub async fn follow(
                 let bytes = all.iter().map(|image| image.size.0).sum();
                 tell.send_replace(Some(CacheSize { images: all.len(), bytes }));
             }
-            Err(error) => tracing::debug!(%error, "cannot tell what the image cache takes"),
+            Err(error) => {
+                tracing::debug!(error = cause(&error), "cannot tell what the image cache takes")
+            }
         }
         tokio::select! {
             () = clock.sleep(LOOK_EVERY) => {}

@@ -1,5 +1,6 @@
 //! From the queue to the collector.
 
+use ghost_core::domain::cause;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -107,7 +108,7 @@ impl Exporting {
                 Ok(exporter) => Export::new(self, exporter).run(until).await,
                 Err(error) => tracing::error!(
                     %endpoint,
-                    cause = chain(&error),
+                    error = cause(&error),
                     "traces can't be exported; see tracing.otlp_endpoint and the OTEL_EXPORTER_OTLP_ variables of the environment"
                 ),
             }

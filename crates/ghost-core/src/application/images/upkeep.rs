@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::ImageLibrary;
 use crate::domain::{
-    AppError, CachedImage, Condition, ErrorKind, Fetching, Template, TemplateName, Update,
+    AppError, CachedImage, Condition, ErrorKind, Fetching, Template, TemplateName, Update, cause,
 };
 
 /// How often it is looked whether something is due.
@@ -81,14 +81,20 @@ impl Upkeep {
     /// Does what is due now.
     pub async fn look(&self) {
         if let Err(error) = self.try_to_look().await {
-            tracing::warn!(error = %error, "the cached images could not be looked after; it is tried again within the hour");
+            tracing::warn!(
+                error = cause(&error),
+                "the cached images could not be looked after; it is tried again within the hour"
+            );
         }
         self.collect().await;
     }
 
     async fn collect(&self) {
         if let Err(error) = self.library.collect().await {
-            tracing::warn!(error = %error, "images that nothing refers to could not be removed; it is tried again within the hour");
+            tracing::warn!(
+                error = cause(&error),
+                "images that nothing refers to could not be removed; it is tried again within the hour"
+            );
         }
     }
 
@@ -117,7 +123,7 @@ impl Upkeep {
             // It went meanwhile.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => {
-                tracing::warn!(image = %image.checksum, error = %error, "a cached image could not be compared with its digest; it is tried again within the hour");
+                tracing::warn!(image = %image.checksum, error = cause(&error), "a cached image could not be compared with its digest; it is tried again within the hour");
             }
         }
     }
@@ -134,7 +140,7 @@ impl Upkeep {
                 }
                 Err(error) => {
                     let again_after = self.failed(template);
-                    tracing::warn!(template = %template.name, error = %error, ?again_after, "no new version could be looked for; it is tried again later");
+                    tracing::warn!(template = %template.name, error = cause(&error), ?again_after, "no new version could be looked for; it is tried again later");
                 }
             }
         }

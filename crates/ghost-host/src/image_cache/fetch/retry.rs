@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ghost_core::domain::Bytes;
+use ghost_core::domain::{Bytes, cause};
 use ghost_core::ports::Clock;
 use jiff::Timestamp;
 use reqwest::StatusCode;
@@ -156,7 +156,7 @@ impl Retries {
         }
         let time = jitter(self.failed).max(failure.asked_pause);
         let failed = failure.error.to_string();
-        tracing::info!(url = %shown(url), %failed, pause = ?time, "the download is tried again");
+        tracing::info!(url = %shown(url), error = cause(&failure.error), pause = ?time, "the download is tried again");
         Ok(Pause { time, failed })
     }
 }

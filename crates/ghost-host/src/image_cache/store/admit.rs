@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use ghost_core::domain::{BaseImage, Bytes, Checksum, HeldImage, PublishedDigest};
+use ghost_core::domain::{AppError, BaseImage, Bytes, Checksum, HeldImage, PublishedDigest, cause};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use tempfile::TempPath;
@@ -61,7 +61,8 @@ pub(super) fn candidate(
         if unfit(error)
             && let Err(error) = sweep::remove(&path)
         {
-            tracing::warn!(%error, "a file that is not fit to be an image stays");
+            let error = AppError::from(error);
+            tracing::warn!(error = cause(&error), "a file that is not fit to be an image stays");
         }
     })
 }

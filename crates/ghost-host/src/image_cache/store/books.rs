@@ -13,11 +13,12 @@ use std::fs;
 use std::sync::Arc;
 
 use ghost_core::domain::{
-    BaseImage, Bytes, Checksum, HeldImage, Hold, PublishedDigest, TemplateName,
+    BaseImage, Bytes, Checksum, HeldImage, Hold, PublishedDigest, TemplateName, cause,
 };
 use jiff::Timestamp;
 
 use super::super::ImageError;
+use super::super::error::of_image;
 use super::file::{self, Found, Opened};
 use super::folder::Folder;
 use super::notes::{self, Facts, Pointer, Quarantined};
@@ -69,7 +70,8 @@ impl Books {
         if facts.used(now)
             && let Err(error) = notes::write(&self.folder.facts(image), facts)
         {
-            tracing::warn!(%image, %error, "cannot note that an image is used");
+            let error = of_image(Arc::new(error));
+            tracing::warn!(%image, error = cause(&error), "cannot note that an image is used");
         }
         let image = BaseImage { path, checksum: image.clone(), virtual_size };
         Ok(Look::Usable(HeldImage { hold: self.hold(&image.checksum), image }))

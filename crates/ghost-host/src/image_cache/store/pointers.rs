@@ -1,7 +1,7 @@
 //! Which image a template's new VMs get. Invariant: what is in memory is what is on the disk: a pointer
 //! that could not be written did not move.
 
-use ghost_core::domain::{Checksum, PublishedDigest, TemplateName};
+use ghost_core::domain::{AppError, Checksum, PublishedDigest, TemplateName, cause};
 use jiff::Timestamp;
 
 use super::super::ImageError;
@@ -85,7 +85,8 @@ impl Books {
         match self.write_pointer(template, pointer) {
             // Images are removed because the disk is full, too. Then the former versions are forgotten as well.
             Err(ImageError::Disk(full)) if full.takes_no_more() => {
-                tracing::warn!(%template, error = %full, "its images are forgotten for want of room");
+                let full = AppError::from(full);
+                tracing::warn!(%template, error = cause(&full), "its images are forgotten for want of room");
                 sweep::remove(&self.folder.pointer(template))?;
                 self.pointers.remove(template);
                 Ok(())

@@ -158,3 +158,27 @@ fn lines_can_be_logged_from_many_threads_at_once_and_each_stays_whole() {
         assert!(mine.iter().enumerate().all(|(n, line)| line["n"] == n), "in order");
     }
 }
+
+#[tokio::test]
+async fn a_fault_is_found_inside_whatever_wraps_it() {
+    let rig = Rig::new(|_| {});
+    let fault = || AppError::new(ErrorKind::Internal, "cannot encode");
+    let wrapped = std::io::Error::other(fault());
+    let outer =
+        AppError::new(ErrorKind::Internal, "cannot save").because(std::io::Error::other(fault()));
+    tracing::error!(error = cause(&wrapped), "failed");
+    tracing::error!(error = cause(&outer), "failed");
+    let added = anyhow::Error::from(fault()).context("cannot start");
+    let added: &(dyn std::error::Error + 'static) = added.as_ref();
+    tracing::error!(error = added, "failed");
+    for (line, chain) in rig.lines().iter().zip([
+        vec!["cannot encode"],
+        vec!["cannot save", "cannot encode"],
+        vec!["cannot start", "cannot encode"],
+    ]) {
+        assert_eq!(line["error_code"], "INTERNAL_ERROR", "{line}");
+        assert_eq!(line["error_chain"], serde_json::json!(chain));
+        assert!(line["backtrace"].is_array(), "{line}");
+    }
+    assert_eq!(rig.lines().len(), 3);
+}

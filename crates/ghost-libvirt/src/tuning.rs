@@ -119,7 +119,8 @@ impl Tuning {
         all.into_iter().flatten().collect()
     }
 
-    /// What is asked for, and whether the host can do it. What a definition keeps is enforced wherever a VM runs at all.
+    /// What is asked for, and whether the host can do it, where that was tried. What a definition keeps is enforced wherever
+    /// a VM runs at all.
     pub(crate) fn policies(&self, refusals: &Refusals) -> Vec<(Policy, Enforcement)> {
         let of_definition = [
             (Policy::CpuPinning, self.cpuset().is_some()),
@@ -131,7 +132,7 @@ impl Tuning {
             .map(|(policy, _)| (policy, Enforcement::Enforced))
             .collect();
         for measure in self.measures(0, Cgroups::V2) {
-            let state = refusals.of(measure);
+            let Some(state) = refusals.of(measure) else { continue };
             let policy = measure.policy();
             match held.iter_mut().find(|(known, _)| *known == policy) {
                 // Both directions have to be held.
@@ -172,7 +173,7 @@ impl Tuning {
         };
         for measure in self.measures(ram, cgroups) {
             match measure.set(domain, id) {
-                Ok(()) => {}
+                Ok(()) => refusals.held(measure),
                 Err(error) if error.is_of_the_connection() || error.is_missing() => {
                     return went_away(id, &error);
                 }
@@ -266,6 +267,11 @@ mod tests {
             let told = all().policies(refusals).into_iter();
             told.partition::<Vec<_>, _>(|(_, state)| *state == Enforcement::Enforced)
         };
+        let of_definition = [Policy::CpuPinning, Policy::DiskLimit];
+        assert_eq!(told(&refusals).0, of_definition.map(|policy| (policy, Enforcement::Enforced)));
+        for measure in all().measures(0, Cgroups::V2) {
+            refusals.held(measure);
+        }
         assert_eq!(told(&refusals).0.len(), Policy::ALL.len() - 1, "all but the filter");
         let no = LibvirtError::own(virt_sys::VIR_ERR_INTERNAL_ERROR, "no such controller");
         refusals.tell(Measure::NetOut(7), &no);

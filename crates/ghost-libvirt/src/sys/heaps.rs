@@ -1,7 +1,7 @@
 //! The C library's heaps, which Rust's and libvirt's memory come from.
 
-/// Heaps at once. Measured in an agent with 20 VMs: 8.5 MB of anonymous memory with glibc's own number, 5.5
-/// with two, 7.0 with one (`docs/benchmarks.md`).
+/// Heaps at once. An agent with 20 VMs has 8.7 MB of anonymous memory with glibc's own number, 5.7 with two, 7.1 with one
+/// (`docs/benchmarks.md`).
 #[cfg(target_env = "gnu")]
 const HEAPS: libc::c_int = 2;
 

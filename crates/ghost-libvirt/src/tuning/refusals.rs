@@ -1,19 +1,20 @@
 //! What the host could not do for its owner. Invariant: each kind is told once, however many VMs it
 //! concerns.
 
-use crate::failure::Failure;
-use ghost_core::domain::{AppError, cause};
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ghost_core::domain::{AppError, cause};
 
 use super::Measure;
+use crate::failure::Failure;
 use crate::sys::LibvirtError;
 use crate::vitals::Enforcement;
 
-/// The kinds of measures that were refused.
+/// The kinds of measures that were tried, and whether one was ever refused.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals(Mutex<HashSet<Discriminant<Measure>>>);
+pub(crate) struct Refusals(Mutex<HashMap<Discriminant<Measure>, Enforcement>>);
 
 impl Refusals {
     /// Tells what the owner loses, and what would cure it.
@@ -24,17 +25,23 @@ impl Refusals {
         }
     }
 
-    /// Whether that kind was ever refused.
-    pub(super) fn of(&self, measure: Measure) -> Enforcement {
-        let refused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match refused.contains(&discriminant(&measure)) {
-            true => Enforcement::Refused,
-            false => Enforcement::Enforced,
-        }
+    /// Notes that a guest is held to it.
+    pub(super) fn held(&self, measure: Measure) {
+        self.tried().entry(discriminant(&measure)).or_insert(Enforcement::Enforced);
+    }
+
+    /// Whether guests are held to that kind; `None` if no guest was to be yet.
+    pub(super) fn of(&self, measure: Measure) -> Option<Enforcement> {
+        self.tried().get(&discriminant(&measure)).copied()
     }
 
     fn is_news(&self, measure: Measure) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(discriminant(&measure))
+        let before = self.tried().insert(discriminant(&measure), Enforcement::Refused);
+        before != Some(Enforcement::Refused)
+    }
+
+    fn tried(&self) -> MutexGuard<'_, HashMap<Discriminant<Measure>, Enforcement>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -73,5 +80,8 @@ mod tests {
         assert!(refusals.is_news(Measure::CpuShares(2)));
         assert!(refusals.is_news(Measure::IoWeight(2)));
         assert!(!refusals.is_news(Measure::CpuShares(3)));
+        // A later guest that is held to it makes the first no less free.
+        refusals.held(Measure::CpuShares(3));
+        assert_eq!(refusals.of(Measure::CpuShares(3)), Some(Enforcement::Refused));
     }
 }

@@ -1,7 +1,7 @@
 //! libvirt's test driver: domains without QEMU, in a world of each test's own.
 
 use std::io::Write;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use ghost_core::domain::{Bytes, ErrorKind, OffCause, PowerState, VmId};
 use ghost_core::ports::HypervisorEvent::{Power, Undefined};
@@ -57,17 +57,23 @@ async fn a_domain_lives_from_definition_to_removal_and_tells_each_step() {
 
 #[tokio::test]
 async fn its_vitals_tell_what_is_asked_for_and_whether_the_filter_was_seen() {
-    let cpu_weight = NonZeroU32::new(256);
-    let libvirt = node_held_to(Tuning { cpu_weight, ..Tuning::default() }).await;
+    let (cpu_weight, disk_iops) = (NonZeroU32::new(256), NonZeroU64::new(30));
+    let libvirt = node_held_to(Tuning { cpu_weight, disk_iops, ..Tuning::default() }).await;
     let vitals = libvirt.vitals();
     assert!(vitals.connected);
     assert_eq!(vitals.breaker, BreakerState::Closed);
-    let weight = (Policy::CpuWeight, Enforcement::Enforced);
-    assert_eq!(vitals.policies, [weight]);
-    // The test driver has no network filters.
+    // Whether the host can set a weight shows with the first guest.
+    let disk = (Policy::DiskLimit, Enforcement::Enforced);
+    assert_eq!(vitals.policies, [disk]);
+    // The test driver has neither network filters nor weights.
     libvirt.check().await;
     let no_filter = (Policy::NetworkFilter, Enforcement::Refused);
-    assert_eq!(libvirt.vitals().policies, [no_filter, weight]);
+    assert_eq!(libvirt.vitals().policies, [no_filter, disk]);
+    let id = VmId::generate();
+    libvirt.hypervisor().define(&spec(id)).await.unwrap();
+    libvirt.hypervisor().ensure_started(id).await.unwrap();
+    let no_weight = (Policy::CpuWeight, Enforcement::Refused);
+    assert_eq!(libvirt.vitals().policies, [no_filter, disk, no_weight]);
 }
 
 #[tokio::test]

@@ -146,10 +146,15 @@ impl Failure {
         if let Some(remedy) = &self.remedy {
             let _ = write!(text, "; {}", output::printable(remedy));
         }
-        if let Some(wait) = self.details.retry_after {
+        // The agent may have said either by itself.
+        if let Some(wait) = self.details.retry_after
+            && !text.contains("again in ")
+        {
             let _ = write!(text, "; try again in {} s", wait.as_secs_f64().ceil());
         }
-        if let (true, Some(id)) = (self.is_in_the_log(), &self.details.request_id) {
+        if let (true, Some(id)) = (self.is_in_the_log(), &self.details.request_id)
+            && !text.contains(&format!("request_id {id}"))
+        {
             let _ = write!(text, " (request id {})", output::printable(id));
         }
         for violation in &self.details.violations {
@@ -238,6 +243,20 @@ mod tests {
     fn a_failure_is_one_line_with_cause_and_remedy() {
         let failure = Failure::local("no room").remedy("make some").also("then repeat");
         assert_eq!(failure.text(), "no room; make some; then repeat");
+    }
+
+    #[test]
+    fn what_the_agent_said_by_itself_is_not_said_again() {
+        let mut failure = Failure::local("it failed; its log says why under request_id r-1");
+        failure.exit = Exit::Unavailable;
+        failure.details.request_id = Some("r-1".to_owned());
+        failure.details.retry_after = Some(Duration::from_secs(2));
+        assert_eq!(
+            failure.text(),
+            "it failed; its log says why under request_id r-1; try again in 2 s"
+        );
+        failure.message = "libvirt is away; it is tried again in 2 s".to_owned();
+        assert_eq!(failure.text(), "libvirt is away; it is tried again in 2 s (request id r-1)");
     }
 
     #[test]

@@ -203,13 +203,15 @@ async fn a_refused_call_is_answered_logged_and_counted_once_with_its_id() {
 #[tokio::test]
 async fn a_flood_of_refusals_is_counted_and_told_in_a_line() {
     let rig = Rig::new(certificate("spiffe://ghost/stranger", Timestamp::MAX)).await;
-    let following = rig.lines.follow();
+    let (following, began) = (rig.lines.follow(), std::time::Instant::now());
     for _ in 0..20 {
         rig.call(STATUS, EMPTY).await;
     }
     drop(following);
     let lines = rig.lines.taken();
-    assert!(of(&lines, "WARN").len() <= 2, "{lines:?}");
+    // One at once, and one for each second that it took.
+    let most = 1 + usize::try_from(began.elapsed().as_secs()).unwrap();
+    assert!(of(&lines, "WARN").len() <= most, "{lines:?}");
     let told = lines.iter().filter(|line| line.contains("r-1")).count();
     assert_eq!(told, 20, "the others at DEBUG: {lines:?}");
     assert_eq!(rig.ended("GetVMStatus", "PERMISSION_DENIED"), Some(20.0));

@@ -3,13 +3,12 @@
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
+use crate::hearing::Hearing;
 use crate::rig::{Rig, by_name};
 use ghost_core::application::StopMode;
 use ghost_core::domain::AppError;
 use ghost_core::testing::samples;
 use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
 
 /// Keeps the steps that have ended, and the classes of errors that were handed over whole.
 #[derive(Debug, Clone, Default)]
@@ -38,26 +37,10 @@ impl Visit for Heard {
     }
 }
 
-impl Subscriber for Heard {
-    fn enabled(&self, what: &Metadata<'_>) -> bool {
-        what.is_event()
-    }
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, event: &Event<'_>) {
-        event.record(&mut self.clone());
-    }
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
-
 #[tokio::test(start_paused = true)]
 async fn each_step_of_a_command_is_told_once() {
     let heard = Heard::default();
-    let _log = tracing::subscriber::set_default(heard.clone());
+    let _log = tracing::subscriber::set_default(Hearing(heard.clone()));
     let rig = Rig::new();
     rig.vm("web").await.unwrap();
     let mut made = heard.steps();
@@ -87,7 +70,7 @@ async fn an_undo_that_fails_hands_its_error_over_whole() {
     let rig = Rig::new();
     rig.vm("web").await.unwrap();
     let heard = Heard::default();
-    let _log = tracing::subscriber::set_default(heard.clone());
+    let _log = tracing::subscriber::set_default(Hearing(heard.clone()));
     rig.world.faults.fail_always("save");
     rig.stop.run(&by_name("web"), StopMode::Force, &samples::origin("r")).await.unwrap_err();
     assert_eq!(heard.codes.lock().unwrap().len(), 1, "told by undo::give_up");

@@ -8,6 +8,7 @@ mod control_plane;
 mod control_plane_outages;
 mod correlation;
 mod faults;
+mod hearing;
 mod images;
 mod interleaved;
 mod logged;

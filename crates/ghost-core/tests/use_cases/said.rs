@@ -4,12 +4,11 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::hearing::Hearing;
 use crate::rig::{Rig, by_name};
 use ghost_core::application::Limits;
 use ghost_core::testing::samples;
 use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
 
 /// Keeps the messages of warnings and errors.
 #[derive(Debug, Clone, Default)]
@@ -29,26 +28,10 @@ impl Visit for Heard {
     }
 }
 
-impl Subscriber for Heard {
-    fn enabled(&self, what: &Metadata<'_>) -> bool {
-        what.is_event()
-    }
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, event: &Event<'_>) {
-        event.record(&mut self.clone());
-    }
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
-
 #[tokio::test(start_paused = true)]
 async fn while_libvirt_fails_the_log_says_so_once_and_once_that_it_is_over() {
     let heard = Heard::default();
-    let _log = tracing::subscriber::set_default(heard.clone());
+    let _log = tracing::subscriber::set_default(Hearing(heard.clone()));
     let rig = Rig::new();
     rig.vm("web").await.unwrap();
     let spare = rig.vm("spare").await.unwrap().id;
@@ -70,7 +53,7 @@ async fn a_domain_in_no_record_is_told_once() {
     let first = Rig::new();
     let lost = first.vm("web").await.unwrap().id;
     let heard = Heard::default();
-    let _log = tracing::subscriber::set_default(heard.clone());
+    let _log = tracing::subscriber::set_default(Hearing(heard.clone()));
     first.world.lose_record(lost);
     let next = Rig::on(first.world.clone(), Limits::default());
     next.create.run(samples::spec("web"), &samples::origin("r")).await.unwrap();
